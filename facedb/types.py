@@ -1,0 +1,100 @@
+"""The values that travel between the layers. Nothing here computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""uint8[H, W, 3], RGB, upright."""
+
+Embeddings: TypeAlias = NDArray[np.float32]
+"""float32[n, d], every row finite and of length 1."""
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the upright photo at full size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        path: where it was read from, or a name given by the caller.
+        pixels: uint8[h, w, 3] RGB, EXIF-upright; a large JPEG may be decoded at a fraction.
+        sha256: hex digest of the file's bytes.
+        width, height: size in pixels of the upright photo at full size.
+    """
+
+    path: str
+    pixels: Pixels = field(repr=False)
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face in a photo.
+
+    Attributes:
+        box: x, y, width, height in pixels of the upright photo at full size.
+        landmarks: float32[5, 2], same pixels: the eye, the eye, nose tip, the mouth corner, the
+            mouth corner, the one at the picture's left first.
+        score: detector confidence in [0, 1]; 1.0 where no detector looked.
+        crop: uint8[S, S, 3] RGB, aligned to the encoder's template.
+    """
+
+    box: Box
+    landmarks: NDArray[np.float32]
+    score: float
+    crop: Pixels = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A template found near a probe; Euclidean distance between unit vectors, in [0, 2]."""
+
+    template_id: int
+    identity_id: int
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An enrolled identity near a probe.
+
+    Attributes:
+        identity: the person's name.
+        distance: Euclidean distance in [0, 2] to the person's nearest template.
+        template_id: that template.
+        photo: the file that the template came from, as it was indexed.
+    """
+
+    identity: str
+    distance: float
+    template_id: int
+    photo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """The answer for one face.
+
+    Attributes:
+        identity: the accepted person, or None: not identified.
+        threshold: the largest distance that accepts, in [0, 2]; None where nobody calibrated one,
+            and then nobody is accepted.
+        candidates: the nearest identities, nearest first.
+        box: the face's place in the photo, as in Face.
+        score: the detector's confidence in [0, 1].
+    """
+
+    identity: str | None
+    threshold: float | None
+    candidates: tuple[Candidate, ...]
+    box: Box
+    score: float
