@@ -55,12 +55,18 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A template found near a probe; Euclidean distance between unit vectors, in [0, 2]."""
+class Hits:
+    """Templates near m probes, nearest first; one row a probe, padded to the longest.
 
-    template_id: int
-    identity_id: int
-    distance: float
+    Attributes:
+        template_ids: int64[m, c], -1 where a row has ended.
+        identity_ids: int64[m, c], -1 where a row has ended.
+        distances: float64[m, c], Euclidean between unit vectors, in [0, 2]; infinite at the end.
+    """
+
+    template_ids: NDArray[np.int64]
+    identity_ids: NDArray[np.int64]
+    distances: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,383 @@
+"""Gallery: the store and its index as one object.
+
+The index proposes, the store disposes: an index file may lag, be missing or be wrong, and the
+answers stay those of brute force over the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb import snapshot as snapshots
+from facedb.decision import first_of_each
+from facedb.errors import BadEmbedding
+from facedb.index import Device, IndexKind, SearchIndex
+from facedb.index.device import search_cache
+from facedb.index.faiss import FaissIndex, build
+from facedb.snapshot import SnapshotInvalid
+from facedb.store import Pin, State, Store, Writer
+from facedb.types import Embeddings, Hits
+
+_logger = logging.getLogger("facedb")
+
+# Called with the name of each step of a write; the crash tests kill the process in it.
+on_step: Callable[[str], None] = lambda step: None  # noqa: E731
+
+_SMALL = 4096  # proposals looked up one by one in SQL rather than in a table of all templates
+_BLOCK = 1024  # probes re-scored at once
+
+
+@dataclass(slots=True)
+class _View:
+    """An index as of a revision of the store."""
+
+    index: FaissIndex
+    cache: SearchIndex
+    revision: int
+    verified: bool
+    owners: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+
+class Gallery:
+    """An open gallery. Threads may search it at once; a search sees every commit before it."""
+
+    def __init__(self, store: Store, device: Device = "auto") -> None:
+        self.store = store
+        self._device: Device = device
+        self._view: _View | None = None
+        self._lock = _ReadWriteLock()
+
+    @classmethod
+    def create(
+        cls, folder: Path, pin: Pin, kind: IndexKind = "flat", device: Device = "auto"
+    ) -> Gallery:
+        """Make an empty gallery, or open the one that is there."""
+        return cls(Store.create(folder, pin, kind), device)
+
+    @classmethod
+    def open(cls, folder: Path, device: Device = "auto") -> Gallery:
+        """Open an existing gallery; GalleryMissing, GalleryDamaged or GalleryReadOnly."""
+        return cls(Store.open(folder), device)
+
+    @property
+    def folder(self) -> Path:
+        return self.store.folder
+
+    def close(self) -> None:
+        self._view = None
+        self.store.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """One write transaction; call `settle` when no more will follow soon."""
+        on_step("write: before the transaction")
+        with self.store.writing() as writer:
+            yield writer
+            on_step("write: before the commit")
+        on_step("write: committed")
+
+    def settle(self) -> bool:
+        """Publish a new snapshot when the index file lags far enough behind to be worth it.
+
+        After a removal it always is: the old file still holds the vectors.
+        """
+        state = self.store.state()
+        behind = state.snapshot.revision if state.snapshot else 0
+        added, removed = self.store.pending(behind)
+        count = state.snapshot.count if state.snapshot else 0
+        if not removed and added <= max(1000, count // 50) and (count or not added):
+            return False
+        self.publish()
+        return True
+
+    def publish(self) -> None:
+        """Write the index as of now, make it the published one, delete every other file."""
+        with self._reading() as view:
+            self._publish(view)
+
+    def _publish(self, view: _View) -> None:
+        gallery = self.store.state().uuid
+        written = snapshots.write(self.folder, view.index, gallery, view.revision, on_step)
+        with self.store.writing() as writer:
+            writer.register_snapshot(written)
+        on_step("snapshot: registered")
+        current = self.store.state().snapshot
+        snapshots.clean(self.folder, keep=current.file if current else None)
+        on_step("snapshot: older files deleted")
+        self.store.empty_log()
+        on_step("snapshot: log emptied")
+
+    def rebuild(self, kind: IndexKind | None = None) -> None:
+        """Make the index anew from the store, as another kind when asked, and publish it."""
+        with self.store.writing() as writer:
+            writer.drop_snapshot()
+            if kind is not None:
+                writer.set_index_kind(kind)
+        with self._lock.write():
+            self._view = None
+        self.publish()
+
+    def check(self) -> list[str]:
+        """Read every byte of store and snapshot; what is wrong, in words. Empty when sound."""
+        state = self.store.state()
+        wrong = self.store.integrity()
+        if state.snapshot is not None:
+            try:
+                index = snapshots.read(
+                    self.folder, state.snapshot, state.uuid, self.store.pin.dim, whole=True
+                )
+            except SnapshotInvalid as error:
+                wrong.append(f"index file {state.snapshot.file}: {error}")
+            else:
+                wrong += self._compare(self._caught_up(index, state.snapshot.revision, state))
+        return wrong
+
+    def _compare(self, index: FaissIndex) -> list[str]:
+        ids = self.store.identity_ids()[0]
+        if not np.array_equal(ids, index.all_ids()):
+            return ["the index file holds other templates than the store"]
+        revision = self.store.revision()
+        for block, vectors in self.store.added(0, revision):
+            norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+            if not np.all(np.abs(norms - 1.0) < 1e-3):
+                return ["the store holds a vector that is not of length 1"]
+            indexed = index.vectors_of(block)
+            if indexed is not None and not np.array_equal(indexed, vectors):
+                return ["the index file holds other vectors than the store"]
+        return []
+
+    def search(self, probes: Embeddings, k: int) -> Hits:
+        """The templates near each probe, as many as make its k nearest identities certain.
+
+        Args:
+            probes: float32[m, d] unit rows.
+            k: identities wanted, 1 or more; with fewer enrolled, all of them come.
+
+        Returns:
+            Hits with distances recomputed in float64 from the stored vectors, by rising distance,
+            then template id.
+        """
+        if probes.ndim != 2 or probes.shape[1] != self.store.pin.dim:
+            raise BadEmbedding(
+                f"probes of shape {probes.shape} for a gallery of {self.store.pin.dim} dimensions"
+            )
+        with self._reading() as view:
+            blocks = [
+                self._search(view, probes[start : start + _BLOCK], k)
+                for start in range(0, len(probes), _BLOCK)
+            ]
+        return _stacked(blocks)
+
+    def _search(self, view: _View, probes: Embeddings, k: int) -> Hits:
+        count = view.cache.count
+        asked = min(count, max(4 * k, 32))
+        rows = np.arange(len(probes))
+        found: list[tuple[NDArray[np.int64], Hits]] = []
+        while count and rows.size:
+            ids, near = view.cache.search(probes[rows], asked)
+            owners = self._owners(view, ids)
+            everything = asked >= count or ids.shape[1] < asked
+            width = _certain_width(near, owners, k, view.cache.tolerance, everything)
+            done = width > 0
+            if done.any():
+                widest = int(width[done].max())
+                ids, owners = ids[done, :widest], owners[done, :widest]
+                found.append((rows[done], self._rescored(view, probes[rows[done]], ids, owners)))
+            rows = rows[~done]
+            asked = min(count, asked * 4)
+        return _in_order(found, len(probes))
+
+    def _owners(self, view: _View, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[m, c]: the identity of each template, -1 where it is no longer stored."""
+        if view.owners is None and ids.size <= _SMALL:
+            owner = self.store.identity_of(np.unique(ids).tolist())
+            flat = [owner.get(template_id, -1) for template_id in ids.ravel().tolist()]
+            return np.array(flat, dtype=np.int64).reshape(ids.shape)
+        if view.owners is None:
+            view.owners = self.store.identity_ids()
+        known, identities = view.owners
+        if not len(known):
+            return np.full(ids.shape, -1, dtype=np.int64)
+        place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        return np.where(known[place] == ids, identities[place], np.int64(-1))
+
+    def _rescored(
+        self, view: _View, probes: Embeddings, ids: NDArray[np.int64], owners: NDArray[np.int64]
+    ) -> Hits:
+        vectors = self._stored_vectors(view, ids, owners)
+        difference = probes[:, None, :].astype(np.float64) - vectors
+        distances = np.sqrt(np.einsum("mcd,mcd->mc", difference, difference))
+        distances[owners < 0] = np.inf
+        order = np.lexsort((ids, distances), axis=-1)
+        return Hits(
+            np.take_along_axis(np.where(owners < 0, -1, ids), order, axis=1),
+            np.take_along_axis(owners, order, axis=1),
+            np.take_along_axis(distances, order, axis=1),
+        )
+
+    def _stored_vectors(
+        self, view: _View, ids: NDArray[np.int64], owners: NDArray[np.int64]
+    ) -> Embeddings:
+        """float32[m, c, d]: the store's vectors; a verified snapshot's rows are the same bytes."""
+        if view.verified and ids.size > _SMALL:
+            vectors = view.index.vectors_of(ids)
+            if vectors is not None:
+                return vectors
+        rows = self.store.rows_of(np.unique(ids[owners >= 0]).tolist())
+        vectors = np.zeros((*ids.shape, self.store.pin.dim), dtype=np.float32)
+        for place, template_id in np.ndenumerate(ids):
+            if template_id in rows:
+                vectors[place] = rows[int(template_id)][1]
+            else:
+                owners[place] = -1
+        return vectors
+
+    @contextmanager
+    def _reading(self) -> Iterator[_View]:
+        """The index as of the last commit; it does not change while the block runs."""
+        revision = self.store.revision()
+        if self._view is None or self._view.revision < revision:
+            with self._lock.write():
+                self._refresh()
+        with self._lock.read():
+            view = self._view
+            assert view is not None
+            yield view
+
+    def _refresh(self) -> None:
+        state = self.store.state()
+        # Forgotten until it is whole: an error on the way must not leave half a view.
+        view, self._view = self._view, None
+        if view is not None and view.revision == state.revision:
+            self._view = view
+            return
+        # Removals older than the published snapshot are no longer on record.
+        if view is None or (state.snapshot and state.snapshot.revision > view.revision):
+            view = self._opened(state)
+        self._caught_up(view.index, view.revision, state)
+        cache = search_cache(view.index, self._device)
+        self._view = _View(view.index, cache, state.revision, view.verified)
+
+    def _caught_up(self, index: FaissIndex, revision: int, state: State) -> FaissIndex:
+        if revision < state.revision:
+            index.remove(self.store.removed(revision, state.revision))
+            for ids, vectors in self.store.added(revision, state.revision):
+                index.add(ids, vectors)
+        return index
+
+    def _opened(self, state: State) -> _View:
+        snapshot = state.snapshot
+        if snapshot is None:
+            return self._built(state)
+        try:
+            index = snapshots.read(self.folder, snapshot, state.uuid, self.store.pin.dim)
+        except SnapshotInvalid as error:
+            newer = self.store.state()
+            if newer.snapshot != snapshot:
+                return self._opened(newer)
+            return self._replaced(snapshot.file, error, newer)
+        verified = snapshot.bytes <= snapshots.VERIFIED_BYTES
+        return _View(index, index, snapshot.revision, verified)
+
+    def _replaced(self, file: str, error: SnapshotInvalid, state: State) -> _View:
+        _logger.warning("%s: %s; rebuilding it from the store", self.folder / file, error)
+        view = self._built(state)
+        if self.store.writable:
+            snapshots.set_aside(self.folder, file)
+            self._publish(view)
+        return view
+
+    def _built(self, state: State) -> _View:
+        kind: IndexKind = "ivf" if state.index_kind == "ivf" else "flat"
+        count, dim = self.store.count(), self.store.pin.dim
+        index = build(kind, dim, count, lambda: self.store.added(0, state.revision))
+        return _View(index, index, state.revision, verified=True)
+
+
+def _certain_width(
+    near: NDArray[np.float32],
+    owners: NDArray[np.int64],
+    k: int,
+    tolerance: float,
+    everything: bool,
+) -> NDArray[np.int64]:
+    """int64[m]: how many proposals settle the k nearest identities; 0 where more are needed.
+
+    The k-th identity is certain when the last proposal lies beyond it by more than the index can
+    be wrong: then no template that was not proposed can be nearer.
+    """
+    squared = near.astype(np.float64) ** 2
+    place = np.cumsum(first_of_each(owners), axis=1)
+    reached = place[:, -1] >= k
+    kth = np.take_along_axis(squared, np.argmax(place >= k, axis=1)[:, None], axis=1)
+    width: NDArray[np.int64] = np.sum(squared <= kth + 2 * tolerance, axis=1, keepdims=True)[:, 0]
+    columns = near.shape[1]
+    ended = np.isinf(near[:, -1]) | everything
+    width[~reached] = columns
+    width[(width == columns) & ~ended] = 0
+    return width
+
+
+def _in_order(found: list[tuple[NDArray[np.int64], Hits]], probes: int) -> Hits:
+    width = max((hits.distances.shape[1] for _, hits in found), default=0)
+    ids = np.full((probes, width), -1, dtype=np.int64)
+    owners = np.full((probes, width), -1, dtype=np.int64)
+    distances = np.full((probes, width), np.inf)
+    for rows, hits in found:
+        columns = hits.distances.shape[1]
+        ids[rows, :columns] = hits.template_ids
+        owners[rows, :columns] = hits.identity_ids
+        distances[rows, :columns] = hits.distances
+    return Hits(ids, owners, distances)
+
+
+def _stacked(blocks: list[Hits]) -> Hits:
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(len(block.distances) for block in blocks)])
+    rows = [np.arange(starts[n], starts[n + 1]) for n in range(len(blocks))]
+    return _in_order(list(zip(rows, blocks, strict=True)), int(starts[-1]))
+
+
+class _ReadWriteLock:
+    """Many readers or one writer; a waiting writer holds new readers back."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._readers = 0
+        self._writing = False
+        self._waiting = 0
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._writing and not self._waiting)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._readers -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        with self._condition:
+            self._waiting += 1
+            self._condition.wait_for(lambda: not self._writing and not self._readers)
+            self._waiting -= 1
+            self._writing = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._writing = False
+                self._condition.notify_all()

@@ -1,0 +1,8 @@
+"""Vector indexes behind one protocol: FAISS on CPU or GPU, exact search with torch on a GPU.
+
+Nobody above this package sees inner products or squared distances.
+"""
+
+from facedb.index.base import Device, IndexKind, SearchIndex, VectorIndex
+
+__all__ = ["Device", "IndexKind", "SearchIndex", "VectorIndex"]

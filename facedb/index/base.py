@@ -1,0 +1,65 @@
+"""What an index must do for a gallery."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.types import Embeddings
+
+IndexKind: TypeAlias = Literal["flat", "ivf"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+
+
+class SearchIndex(Protocol):
+    """Something that finds templates near a probe.
+
+    Attributes:
+        count: how many templates it holds.
+        tolerance: the largest error of a squared distance that `search` returns; a template that
+            was left out may be nearer than the last one returned by at most this much.
+    """
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def tolerance(self) -> float: ...
+
+    def search(self, probes: Embeddings, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k nearest templates of each probe.
+
+        Args:
+            probes: float32[m, d], unit rows.
+            k: 1 or more; at most `count`.
+
+        Returns:
+            int64[m, k] template ids, nearest first, -1 where fewer were found; and float32[m, k]
+            distances in [0, 2], near enough for ranking, infinite where the id is -1.
+        """
+        ...
+
+
+class VectorIndex(SearchIndex, Protocol):
+    """An index that can be written: the one that snapshots are made of. On the CPU.
+
+    Ids are template ids, and rise as templates are added.
+    """
+
+    def add(self, ids: NDArray[np.int64], vectors: Embeddings) -> None:
+        """Add float32[n, d] unit rows under int64[n] ids, larger than every id before."""
+        ...
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Drop these ids; those that are not there are ignored."""
+        ...
+
+    def vectors_of(self, ids: NDArray[np.int64]) -> Embeddings | None:
+        """float32[n, d] rows as they were added, or None when the index does not keep them."""
+        ...
+
+    def save(self, file: str) -> None:
+        """Write the index to `file`, which need not be safe against a kill: the caller's is."""
+        ...

@@ -1,0 +1,184 @@
+"""FAISS behind the index protocol: exact or inverted-file search on the CPU, clones on a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.errors import DependencyMissing
+from facedb.index.base import IndexKind
+from facedb.types import Embeddings
+
+try:
+    import faiss
+except ImportError as error:
+    raise DependencyMissing("FAISS is not installed; from a clone: pip install '.[cpu]'") from error
+
+Blocks: TypeAlias = Iterable[tuple[NDArray[np.int64], Embeddings]]
+
+IVF_FROM = 20_000  # below this many templates an inverted file is slower than exact search
+_FLAT_TOLERANCE = 4e-5  # float32 rounding of 2 - 2 <p, v> at up to 512 dimensions
+_HALF_TOLERANCE = 8e-3  # the same with float16 vectors
+_GPU_MAX_K = 2048
+
+
+class FaissIndex:
+    """A FAISS index on the CPU that can be written, saved and searched.
+
+    Several threads may search at once; writing needs the index to itself.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self._ids: NDArray[np.int64] | None = None
+
+    @property
+    def count(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dim(self) -> int:
+        return int(self._index.d)
+
+    @property
+    def kind(self) -> IndexKind:
+        return "flat" if isinstance(self._index, faiss.IndexIDMap) else "ivf"
+
+    @property
+    def tolerance(self) -> float:
+        return _FLAT_TOLERANCE
+
+    @property
+    def native(self) -> Any:
+        """The FAISS index itself, to be cloned onto a GPU."""
+        return self._index
+
+    def search(self, probes: Embeddings, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        similarities, ids = self._index.search(np.ascontiguousarray(probes, dtype=np.float32), k)
+        return ids, _distances(similarities, ids)
+
+    def add(self, ids: NDArray[np.int64], vectors: Embeddings) -> None:
+        self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
+        self._ids = None
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        if ids.size:
+            self._index.remove_ids(ids)
+            self._ids = None
+
+    def all_ids(self) -> NDArray[np.int64]:
+        """int64[count]: the template ids, rising."""
+        ids = self._ids
+        if ids is None:
+            ids = self._read_ids()
+            self._ids = ids
+        return ids
+
+    def vectors_of(self, ids: NDArray[np.int64]) -> Embeddings | None:
+        if self.kind != "flat":
+            return None
+        return self._rows()[np.searchsorted(self.all_ids(), ids)]
+
+    def flat_rows(self) -> Embeddings | None:
+        """float32[count, d] in the order of `all_ids`, a view; None when it is not flat."""
+        return self._rows() if self.kind == "flat" else None
+
+    def save(self, file: str) -> None:
+        faiss.write_index(self._index, file)
+
+    def _rows(self) -> Embeddings:
+        flat: Any = faiss.downcast_index(self._index.index)
+        rows: Embeddings = faiss.rev_swig_ptr(flat.get_xb(), self.count * self.dim)
+        return rows.reshape(self.count, self.dim)
+
+    def _read_ids(self) -> NDArray[np.int64]:
+        if self.kind == "flat":
+            return np.asarray(faiss.vector_to_array(self._index.id_map), dtype=np.int64)
+        lists = self._index.invlists
+        parts = [
+            faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+            for number in range(lists.nlist)
+            if lists.list_size(number)
+        ]
+        return np.sort(np.concatenate(parts).astype(np.int64)) if parts else np.empty(0, np.int64)
+
+
+def build(kind: IndexKind, dim: int, count: int, blocks: Callable[[], Blocks]) -> FaissIndex:
+    """Make an index of `count` templates that `blocks()` yields by rising id.
+
+    `blocks` is called once for a flat index and twice for an inverted file, whose first pass
+    trains the centroids. An inverted file of few templates is made flat: it would be slower.
+    """
+    if kind == "ivf" and count >= IVF_FROM:
+        index = FaissIndex(_trained_inverted_file(dim, count, blocks()))
+    else:
+        index = FaissIndex(faiss.IndexIDMap(faiss.IndexFlatIP(dim)))
+        _reserve(index.native, count)
+    for ids, vectors in blocks():
+        index.add(ids, vectors)
+    return index
+
+
+def load(file: str) -> FaissIndex:
+    """Read what `save` wrote; RuntimeError when it is no FAISS index."""
+    return FaissIndex(faiss.read_index(file))
+
+
+def gpu_count() -> int:
+    """GPUs that this build of FAISS can use."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+class FaissGpuIndex:
+    """A search cache on one GPU, cloned from a CPU index and never written.
+
+    Not run on a GPU by its authors yet: it is `index_cpu_to_gpu` and nothing else.
+    """
+
+    def __init__(self, index: FaissIndex, half: bool = False) -> None:
+        self._resources = faiss.StandardGpuResources()
+        options = faiss.GpuClonerOptions()
+        options.useFloat16 = half
+        self._index = faiss.index_cpu_to_gpu(self._resources, 0, index.native, options)
+        self._half = half
+
+    @property
+    def count(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def tolerance(self) -> float:
+        return _HALF_TOLERANCE if self._half else _FLAT_TOLERANCE
+
+    def search(self, probes: Embeddings, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        similarities, ids = self._index.search(
+            np.ascontiguousarray(probes, dtype=np.float32), min(k, _GPU_MAX_K)
+        )
+        return ids, _distances(similarities, ids)
+
+
+def _distances(similarities: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    distances: NDArray[np.float32] = np.sqrt(np.maximum(2.0 - 2.0 * similarities, 0.0))
+    distances[ids < 0] = np.inf
+    return distances
+
+
+def _reserve(index: Any, count: int) -> None:
+    # One allocation of the final size, which shrinking keeps: doubling would hold them twice.
+    flat: Any = faiss.downcast_index(index.index)
+    flat.codes.resize(count * index.d * 4)
+    flat.codes.resize(0)
+
+
+def _trained_inverted_file(dim: int, count: int, blocks: Blocks) -> Any:
+    lists = int(4 * math.sqrt(count))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed = 1
+    index.nprobe = max(16, lists // 16)
+    step = max(1, count // (64 * lists))
+    index.train(np.concatenate([vectors[::step] for _, vectors in blocks]))
+    return index

@@ -1,0 +1,23 @@
+"""The one truth of a gallery: SQLite through SQLAlchemy, vectors included.
+
+Every write is one `BEGIN IMMEDIATE` transaction that raises `gallery.revision`; its COMMIT is the
+only commit point. This package is the only importer of sqlalchemy.
+"""
+
+from facedb.store.connection import FILE_NAME
+from facedb.store.records import FileRow, NewTemplate, Person, Pin, Snapshot, State, StoredTemplate
+from facedb.store.store import Store
+from facedb.store.writer import Writer
+
+__all__ = [
+    "FILE_NAME",
+    "FileRow",
+    "NewTemplate",
+    "Person",
+    "Pin",
+    "Snapshot",
+    "State",
+    "Store",
+    "StoredTemplate",
+    "Writer",
+]

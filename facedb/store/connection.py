@@ -1,0 +1,105 @@
+"""Opening the SQLite file, and turning what SQLite raises into the errors of facedb."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from facedb.errors import (
+    GalleryBusy,
+    GalleryDamaged,
+    GalleryError,
+    GalleryFull,
+    GalleryReadOnly,
+)
+
+FILE_NAME = "gallery.sqlite"
+BUSY_SECONDS = 30.0
+_BLOCK = 4096  # bound parameters of one statement; SQLite allows 32,766
+
+_T = TypeVar("_T")
+
+
+def may_write(folder: Path) -> bool:
+    """Whether this user can write the store: SQLite also makes files beside it."""
+    return os.access(folder / FILE_NAME, os.W_OK) and os.access(folder, os.W_OK)
+
+
+def new_engine(folder: Path) -> sa.Engine:
+    """An engine that makes the file when there is none."""
+    return _engine(f"{_uri(folder)}?mode=rwc")
+
+
+def open_engine(folder: Path, writable: bool) -> sa.Engine:
+    """An engine on an existing file."""
+    if writable:
+        return _engine(f"{_uri(folder)}?mode=rw")
+    # Under WAL a reader that cannot make the -shm file fails with mode=ro; immutable needs
+    # neither file, and is right as long as no writer has left anything in the log.
+    log = folder / (FILE_NAME + "-wal")
+    in_use = log.exists() and log.stat().st_size > 0
+    return _engine(f"{_uri(folder)}?mode=ro" + ("" if in_use else "&immutable=1"))
+
+
+def blocks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """`values` cut into pieces that one statement can take."""
+    for start in range(0, len(values), _BLOCK):
+        yield values[start : start + _BLOCK]
+
+
+def _uri(folder: Path) -> str:
+    return (folder / FILE_NAME).absolute().as_uri()
+
+
+def _engine(uri: str) -> sa.Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")
+        return connection
+
+    return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool)
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Raise the errors of facedb for those of SQLite."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _gallery_error(folder, error.orig) from error
+    except sqlite3.Error as error:
+        raise _gallery_error(folder, error) from error
+
+
+def _gallery_error(folder: Path, cause: BaseException | None) -> GalleryError:
+    file = folder / FILE_NAME
+    match getattr(cause, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return GalleryFull(
+                f"{folder}: no room left on the disk; what was committed before is kept: "
+                "make room and run the same command again"
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return GalleryBusy(
+                f"{folder}: another process has been writing for {BUSY_SECONDS:.0f} s; try again"
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return GalleryReadOnly(
+                f"{file}: cannot be opened or written by this user ({cause}); if another user "
+                f"is writing it, wait, or have them run: facedb gallery check -g {folder}"
+            )
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return GalleryDamaged(
+                f"{file}: damaged ({cause}); restore it from a copy, or index the photos into "
+                "a new gallery: facedb index DIR -g NEW"
+            )
+    return GalleryError(f"{file}: {cause}")

@@ -1,0 +1,353 @@
+"""An open store: everything that reads, and the door to everything that writes."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from facedb.errors import GalleryDamaged, GalleryError, GalleryMissing, GalleryReadOnly
+from facedb.store.connection import (
+    FILE_NAME,
+    blocks,
+    may_write,
+    new_engine,
+    open_engine,
+    translated,
+)
+from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTemplate
+from facedb.store.tables import (
+    SCHEMA_VERSION,
+    alias_table,
+    file_table,
+    gallery_table,
+    identity_table,
+    metadata,
+    removal_table,
+    snapshot_table,
+    template_table,
+)
+from facedb.store.writer import Writer
+from facedb.types import Embeddings
+
+
+class Store:
+    """An open store. Threads may share it: each call takes its own connection from the pool.
+
+    Attributes:
+        folder: the gallery's folder.
+        writable: whether this user may write it.
+        pin: what its templates were made with.
+    """
+
+    def __init__(self, folder: Path, engine: sa.Engine, writable: bool) -> None:
+        self.folder = folder
+        self.writable = writable
+        self._engine = engine
+        with self._reading() as connection:
+            row = connection.execute(sa.select(gallery_table)).mappings().one()
+        if row["schema_version"] != SCHEMA_VERSION:
+            raise GalleryError(
+                f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
+                f"this one reads {SCHEMA_VERSION}); open it with the facedb that made it"
+            )
+        self.pin = Pin(**{name: row[name] for name in Pin.__dataclass_fields__})
+
+    @classmethod
+    def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
+        """Make an empty store in `folder`; of two that race, the first wins and both open it."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GalleryError(f"{folder}: cannot make this folder: {error.strerror}") from error
+        engine = new_engine(folder)
+        row = {
+            "id": 1,
+            "schema_version": SCHEMA_VERSION,
+            "uuid": uuid.uuid4().hex,
+            "revision": 0,
+            "index_kind": index_kind,
+            "created_at": time.time(),
+            **asdict(pin),
+        }
+        with translated(folder), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA page_size = 16384")
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            metadata.create_all(connection)
+            if connection.execute(sa.select(gallery_table.c.id)).first() is None:
+                connection.execute(sa.insert(gallery_table), row)
+            connection.commit()
+        return cls(folder, engine, writable=True)
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open an existing store, for reading only where this user may not write it.
+
+        Raises:
+            GalleryMissing, GalleryDamaged, GalleryReadOnly, GalleryError (another schema).
+        """
+        if not (folder / FILE_NAME).is_file():
+            raise GalleryMissing(
+                f"{folder}: there is no gallery here; make one: facedb index DIR -g {folder}"
+            )
+        writable = may_write(folder)
+        try:
+            return cls(folder, open_engine(folder, writable), writable)
+        except (GalleryError, sa.exc.NoResultFound) as error:
+            if isinstance(error, sa.exc.NoResultFound) or "no such table" in str(error):
+                raise GalleryDamaged(
+                    f"{folder / FILE_NAME}: not a facedb store, or one whose making was cut "
+                    "short; delete the folder and index again"
+                ) from error
+            raise
+
+    def close(self) -> None:
+        """Give every connection back; SQLite merges the log when the last one closes."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with translated(self.folder), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """One write transaction: the revision rises, and the end of the block commits.
+
+        Raises:
+            GalleryReadOnly, GalleryBusy, GalleryFull; nothing of the block is then kept.
+        """
+        if not self.writable:
+            raise GalleryReadOnly(
+                f"{self.folder}: this gallery cannot be written by this user; it can be queried"
+            )
+        with translated(self.folder), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield Writer(connection)
+            connection.commit()
+
+    def state(self) -> State:
+        """Revision, index kind and snapshot, read together."""
+        columns = gallery_table.c
+        with self._reading() as connection:
+            connection.exec_driver_sql("BEGIN")
+            names = sa.select(columns.uuid, columns.revision, columns.index_kind)
+            gallery_uuid, revision, kind = connection.execute(names).one()
+            row = connection.execute(sa.select(snapshot_table)).mappings().one_or_none()
+        snapshot = None
+        if row is not None:
+            snapshot = Snapshot(**{name: row[name] for name in Snapshot.__dataclass_fields__})
+        return State(gallery_uuid, revision, kind, snapshot)
+
+    def revision(self) -> int:
+        """The number of the last committed write."""
+        with self._reading() as connection:
+            return int(connection.execute(_REVISION).scalar_one())
+
+    def count(self) -> int:
+        """How many templates are stored."""
+        with self._reading() as connection:
+            return int(connection.execute(_COUNT).scalar_one())
+
+    def added(self, after: int, upto: int) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
+        """Templates of revisions after..upto by rising id: blocks of int64[n], float32[n, d]."""
+        columns = template_table.c
+        query = sa.select(columns.id, columns.vector).order_by(columns.id)
+        # From the beginning, the table in its own order is faster than the index on revision.
+        wanted = (
+            columns.revision.between(after + 1, upto) if after else columns.revision + 0 <= upto
+        )
+        query = query.where(wanted)
+        with self._reading() as connection:
+            result = connection.execute(query, execution_options={"yield_per": 8192})
+            for block in result.partitions():
+                ids = np.array([row[0] for row in block], dtype=np.int64)
+                yield ids, self._vectors(row[1] for row in block)
+
+    def removed(self, after: int, upto: int) -> NDArray[np.int64]:
+        """int64[n]: templates removed in the revisions after..upto, as far as still on record."""
+        columns = removal_table.c
+        query = sa.select(columns.template_id).where(
+            columns.revision > after, columns.revision <= upto
+        )
+        with self._reading() as connection:
+            return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
+
+    def pending(self, revision: int) -> tuple[int, int]:
+        """How many templates were added after `revision`, and how many removals are on record."""
+        added = sa.select(sa.func.count()).where(template_table.c.revision > revision)
+        removed = sa.select(sa.func.count()).select_from(removal_table)
+        with self._reading() as connection:
+            row = connection.execute(
+                sa.select(added.scalar_subquery(), removed.scalar_subquery())
+            ).one()
+        return int(row[0]), int(row[1])
+
+    def identity_ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64[n] template ids, rising, and int64[n] the identity id of each."""
+        with self._reading() as connection:
+            # The index on identity_id holds both numbers: no vector is read.
+            result = connection.exec_driver_sql(
+                "SELECT id, identity_id FROM template INDEXED BY ix_template_identity_id"
+            )
+            rows = result.cursor.fetchall() if result.cursor is not None else []
+        table = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        table = table[np.argsort(table[:, 0])]
+        return table[:, 0].copy(), table[:, 1].copy()
+
+    def rows_of(self, template_ids: Sequence[int]) -> dict[int, tuple[int, NDArray[np.float32]]]:
+        """template id -> (identity id, float32[d]) for those of `template_ids` still stored."""
+        found: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        with self._reading() as connection:
+            for block in blocks(template_ids):
+                for row in connection.execute(_ROWS_OF, {"ids": block}):
+                    found[row[0]] = (row[1], np.frombuffer(row[2], dtype="<f4"))
+        return found
+
+    def identity_of(self, template_ids: Sequence[int]) -> dict[int, int]:
+        """template id -> identity id for those of `template_ids` still stored."""
+        found: dict[int, int] = {}
+        with self._reading() as connection:
+            for block in blocks(template_ids):
+                found.update(
+                    row.tuple() for row in connection.execute(_IDENTITY_OF, {"ids": block})
+                )
+        return found
+
+    def describe(self, template_ids: Sequence[int]) -> dict[int, StoredTemplate]:
+        """template id -> where it came from, for those of `template_ids` still stored."""
+        found: dict[int, StoredTemplate] = {}
+        with self._reading() as connection:
+            for block in blocks(template_ids):
+                for row in connection.execute(_DESCRIBE, {"ids": block}):
+                    found[row[0]] = _stored_template(row)
+        return found
+
+    def templates_of(self, identity_id: int) -> list[StoredTemplate]:
+        """A person's templates by rising id."""
+        query = _TEMPLATES.where(template_table.c.identity_id == identity_id)
+        with self._reading() as connection:
+            return [_stored_template(row) for row in connection.execute(query)]
+
+    def templates(self) -> Iterator[StoredTemplate]:
+        """All templates by rising id."""
+        with self._reading() as connection:
+            result = connection.execute(_TEMPLATES, execution_options={"yield_per": 4096})
+            for row in result:
+                yield _stored_template(row)
+
+    def people(self) -> list[Person]:
+        """Everyone enrolled, by name."""
+        with self._reading() as connection:
+            counts = {row[0]: row[1] for row in connection.execute(_COUNTS)}
+            aliases: dict[int, list[str]] = {}
+            for name, identity_id in connection.execute(_ALIASES):
+                aliases.setdefault(identity_id, []).append(name)
+            rows = connection.execute(_PEOPLE).all()
+        return [
+            Person(
+                identity_id, name, tuple(aliases.get(identity_id, ())), counts.get(identity_id, 0)
+            )
+            for identity_id, name in rows
+        ]
+
+    def identities_of_photos(self, digests: Sequence[str]) -> dict[str, str]:
+        """sha256 -> identity's name, for those photos that are enrolled."""
+        found: dict[str, str] = {}
+        with self._reading() as connection:
+            for block in blocks(digests):
+                found.update(row.tuple() for row in connection.execute(_ENROLLED, {"sha": block}))
+        return found
+
+    def files_under(self, folder: str) -> dict[str, FileRow]:
+        """path -> what is remembered of the file, for the files anywhere below `folder`."""
+        start = folder.rstrip(os.sep) + os.sep
+        after = start[:-1] + chr(ord(os.sep) + 1)
+        path = file_table.c.path
+        query = sa.select(file_table).where(path >= start, path < after)
+        return self._files(query)
+
+    def files_of(self, names: Sequence[str]) -> dict[str, FileRow]:
+        """path -> what is remembered of the file, for the files in folders of these names."""
+        return self._files(sa.select(file_table).where(file_table.c.identity.in_(names)))
+
+    def _files(self, query: sa.Select[Any]) -> dict[str, FileRow]:
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings()
+            return {row["path"]: FileRow(**row) for row in rows}
+
+    def integrity(self) -> list[str]:
+        """What SQLite's own checks find wrong with the file; empty when it is sound."""
+        with self._reading() as connection:
+            rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        found = [str(row) for row in rows if row != "ok"]
+        return found + [f"row {row[1]} of {row[0]} points nowhere" for row in broken]
+
+    def empty_log(self) -> None:
+        """Merge the write-ahead log into the store and cut it to nothing."""
+        with self._reading() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _vectors(self, blobs: Iterable[bytes]) -> Embeddings:
+        flat = np.frombuffer(b"".join(blobs), dtype="<f4")
+        if flat.size % self.pin.dim:
+            raise GalleryDamaged(f"{self.folder}: a stored vector has the wrong length")
+        return flat.reshape(-1, self.pin.dim)
+
+
+def _stored_template(row: Sequence[Any]) -> StoredTemplate:
+    template_id, identity, sha256, photo, x, y, width, height, score = row
+    return StoredTemplate(template_id, identity, sha256, photo or "", (x, y, width, height), score)
+
+
+def _among(column: sa.Column[int] | sa.Column[str], name: str) -> sa.ColumnElement[bool]:
+    return column.in_(sa.bindparam(name, expanding=True))
+
+
+_REVISION = sa.select(gallery_table.c.revision)
+_COUNT = sa.select(sa.func.count()).select_from(template_table)
+_COUNTS = sa.select(template_table.c.identity_id, sa.func.count()).group_by(
+    template_table.c.identity_id
+)
+_ALIASES = sa.select(alias_table.c.name, alias_table.c.identity_id).order_by(alias_table.c.name)
+_PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity_table.c.name)
+_ROWS_OF = sa.select(
+    template_table.c.id, template_table.c.identity_id, template_table.c.vector
+).where(_among(template_table.c.id, "ids"))
+_IDENTITY_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
+    _among(template_table.c.id, "ids")
+)
+_ENROLLED = (
+    sa.select(template_table.c.sha256, identity_table.c.name)
+    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
+    .where(_among(template_table.c.sha256, "sha"))
+)
+_TEMPLATES = (
+    sa.select(
+        template_table.c.id,
+        identity_table.c.name,
+        template_table.c.sha256,
+        sa.select(sa.func.min(file_table.c.path))
+        .where(file_table.c.sha256 == template_table.c.sha256, file_table.c.reason.is_(None))
+        .scalar_subquery(),
+        template_table.c.box_x,
+        template_table.c.box_y,
+        template_table.c.box_width,
+        template_table.c.box_height,
+        template_table.c.score,
+    )
+    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
+    .order_by(template_table.c.id)
+)
+_DESCRIBE = _TEMPLATES.where(_among(template_table.c.id, "ids"))

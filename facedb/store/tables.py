@@ -1,0 +1,91 @@
+"""The tables of a gallery's store."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+gallery_table = sa.Table(
+    "gallery",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("uuid", sa.String, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("encoder", sa.String, nullable=False),
+    sa.Column("encoder_name", sa.String, nullable=False),
+    sa.Column("encoder_fingerprint", sa.String, nullable=False),
+    sa.Column("dim", sa.Integer, nullable=False),
+    sa.Column("detector", sa.String, nullable=False),
+    sa.Column("detector_fingerprint", sa.String, nullable=False),
+    sa.Column("index_kind", sa.String, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+snapshot_table = sa.Table(
+    "snapshot",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("file", sa.String, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+)
+
+identity_table = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+
+alias_table = sa.Table(
+    "alias",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column(
+        "identity_id", sa.ForeignKey("identity.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+)
+
+template_table = sa.Table(
+    "template",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column(
+        "identity_id", sa.ForeignKey("identity.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column("revision", sa.Integer, nullable=False, index=True),
+    sa.Column("sha256", sa.String, nullable=False, unique=True),
+    sa.Column("box_x", sa.Float, nullable=False),
+    sa.Column("box_y", sa.Float, nullable=False),
+    sa.Column("box_width", sa.Float, nullable=False),
+    sa.Column("box_height", sa.Float, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Ids that a lagging snapshot may still hold; emptied when a snapshot is published.
+removal_table = sa.Table(
+    "removal",
+    metadata,
+    sa.Column("template_id", sa.Integer, primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+)
+
+file_table = sa.Table(
+    "file",
+    metadata,
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("identity", sa.String, nullable=False, index=True),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.String, index=True),
+    sa.Column("reason", sa.String),
+)

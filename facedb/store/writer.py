@@ -1,0 +1,194 @@
+"""The statements of one write transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import sqlalchemy as sa
+
+from facedb.store.connection import blocks
+from facedb.store.records import FileRow, NewTemplate, Snapshot
+from facedb.store.tables import (
+    alias_table,
+    file_table,
+    gallery_table,
+    identity_table,
+    removal_table,
+    snapshot_table,
+    template_table,
+)
+
+
+class Writer:
+    """The statements of one write transaction; made by `Store.writing`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def revision(self) -> int:
+        """The number of this write; it rises when something first asks for it."""
+        revision = gallery_table.c.revision
+        self._connection.execute(sa.update(gallery_table).values(revision=revision + 1))
+        return int(self._connection.execute(sa.select(revision)).scalar_one())
+
+    def find_identity(self, name: str) -> int | None:
+        """The identity of this name or alias, or None."""
+        return self._identities([name]).get(name)
+
+    def _identities(self, names: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for block in blocks(names):
+            for row in self._connection.execute(_FIND_IDENTITIES, {"names": block}):
+                found[row[0]] = row[1]
+        return found
+
+    def _identities_made(self, names: Sequence[str]) -> dict[str, int]:
+        """The identities of these names or aliases, made where there are none."""
+        found = self._identities(names)
+        new = [{"name": name} for name in names if name not in found]
+        if new:
+            self._connection.execute(sa.insert(identity_table), new)
+            found = self._identities(names)
+        return found
+
+    def templates_of_photos(self, digests: Sequence[str]) -> dict[str, int]:
+        """sha256 -> identity id, for those photos that are enrolled."""
+        columns = template_table.c
+        query = sa.select(columns.sha256, columns.identity_id).where(columns.sha256.in_(digests))
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
+    def add_templates(self, templates: Sequence[NewTemplate]) -> None:
+        """Insert templates; their photos must not be enrolled already."""
+        identities = self._identities_made(sorted({t.identity for t in templates}))
+        rows = [
+            {
+                "identity_id": identities[template.identity],
+                "revision": self.revision,
+                "sha256": template.sha256,
+                "box_x": template.box[0],
+                "box_y": template.box[1],
+                "box_width": template.box[2],
+                "box_height": template.box[3],
+                "score": template.score,
+                "vector": np.ascontiguousarray(template.vector, dtype="<f4").tobytes(),
+            }
+            for template in templates
+        ]
+        if rows:
+            self._connection.execute(sa.insert(template_table), rows)
+
+    def put_files(self, rows: Sequence[FileRow]) -> None:
+        """Remember files as they were read, replacing what was known of the same path."""
+        values = [{key: getattr(row, key) for key in FileRow.__dataclass_fields__} for row in rows]
+        if values:
+            self._connection.execute(sa.insert(file_table).prefix_with("OR REPLACE"), values)
+
+    def forget_files(self, paths: Sequence[str]) -> None:
+        """Drop what is known of these files; templates stay until `remove_orphans`."""
+        for block in blocks(paths):
+            self._connection.execute(sa.delete(file_table).where(file_table.c.path.in_(block)))
+
+    def remove_orphans(self, digests: Sequence[str]) -> int:
+        """Remove the templates of these photos that no remembered file shows any more."""
+        known = sa.select(file_table.c.sha256).where(file_table.c.sha256.is_not(None))
+        removed = 0
+        for block in blocks(digests):
+            digest = template_table.c.sha256
+            removed += self._remove_templates(sa.and_(digest.in_(block), digest.not_in(known)))
+        self._connection.execute(
+            sa.delete(identity_table).where(
+                identity_table.c.id.not_in(sa.select(template_table.c.identity_id))
+            )
+        )
+        return removed
+
+    def remove_identity(self, identity_id: int) -> int:
+        """Remove a person: templates, files, aliases, name. Returns how many templates."""
+        names = sa.union(
+            sa.select(identity_table.c.name).where(identity_table.c.id == identity_id),
+            sa.select(alias_table.c.name).where(alias_table.c.identity_id == identity_id),
+        )
+        of_person = template_table.c.identity_id == identity_id
+        digests = sa.select(template_table.c.sha256).where(of_person)
+        self._connection.execute(
+            sa.delete(file_table).where(
+                sa.or_(file_table.c.identity.in_(names), file_table.c.sha256.in_(digests))
+            )
+        )
+        removed = self._remove_templates(of_person)
+        self._connection.execute(
+            sa.delete(identity_table).where(identity_table.c.id == identity_id)
+        )
+        return removed
+
+    def _remove_templates(self, condition: sa.ColumnElement[bool]) -> int:
+        doomed = sa.select(template_table.c.id, sa.literal(self.revision)).where(condition)
+        insert = sa.insert(removal_table).from_select(["template_id", "revision"], doomed)
+        self._connection.execute(insert)
+        result = self._connection.execute(sa.delete(template_table).where(condition))
+        return int(result.rowcount)
+
+    def _touch(self) -> None:
+        _ = self.revision
+
+    def rename_identity(self, identity_id: int, old: str, new: str) -> None:
+        """Rename a person and keep the old name as an alias."""
+        self._touch()
+        self._connection.execute(sa.delete(alias_table).where(alias_table.c.name == new))
+        self._connection.execute(
+            sa.update(identity_table).where(identity_table.c.id == identity_id).values(name=new)
+        )
+        self._connection.execute(sa.insert(alias_table).values(name=old, identity_id=identity_id))
+
+    def merge_identity(self, source: int, source_name: str, target: int) -> int:
+        """Give everything of `source` to `target`; the source's name becomes an alias."""
+        self._touch()
+        moved = self._connection.execute(
+            sa.update(template_table)
+            .where(template_table.c.identity_id == source)
+            .values(identity_id=target)
+        )
+        self._connection.execute(
+            sa.update(alias_table)
+            .where(alias_table.c.identity_id == source)
+            .values(identity_id=target)
+        )
+        self._connection.execute(sa.delete(identity_table).where(identity_table.c.id == source))
+        self._connection.execute(
+            sa.insert(alias_table).values(name=source_name, identity_id=target)
+        )
+        return int(moved.rowcount)
+
+    def register_snapshot(self, snapshot: Snapshot) -> bool:
+        """Make `snapshot` the published one, unless a later one is; False when it is not."""
+        current = self._connection.execute(sa.select(snapshot_table.c.revision)).scalar()
+        if current is not None and current > snapshot.revision:
+            return False
+        self.drop_snapshot()
+        values = {key: getattr(snapshot, key) for key in Snapshot.__dataclass_fields__}
+        self._connection.execute(sa.insert(snapshot_table).values(id=1, **values))
+        self._connection.execute(
+            sa.delete(removal_table).where(removal_table.c.revision <= snapshot.revision)
+        )
+        return True
+
+    def drop_snapshot(self) -> None:
+        """Forget the published snapshot."""
+        self._connection.execute(sa.delete(snapshot_table))
+
+    def set_index_kind(self, kind: str) -> None:
+        """Choose the index that the next snapshot holds."""
+        self._connection.execute(sa.update(gallery_table).values(index_kind=kind))
+
+
+_FIND_IDENTITIES = sa.union_all(
+    sa.select(identity_table.c.name, identity_table.c.id).where(
+        identity_table.c.name.in_(sa.bindparam("names", expanding=True))
+    ),
+    sa.select(alias_table.c.name, alias_table.c.identity_id).where(
+        alias_table.c.name.in_(sa.bindparam("names", expanding=True))
+    ),
+)
