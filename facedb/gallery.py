@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from facedb import snapshot as snapshots
 from facedb.decision import first_of_each
+from facedb.device import Device
 from facedb.errors import BadEmbedding
-from facedb.index import Device, IndexKind, SearchIndex
+from facedb.index import IndexKind, SearchIndex
 from facedb.index.device import search_cache
 from facedb.index.faiss import FaissIndex, build
 from facedb.snapshot import SnapshotInvalid
@@ -254,6 +255,7 @@ class Gallery:
 
     def _refresh(self) -> None:
         state = self.store.state()
+        self.store.check_encoder(state.made_by)
         # Forgotten until it is whole: an error on the way must not leave half a view.
         view, self._view = self._view, None
         if view is not None and view.revision == state.revision:

@@ -77,13 +77,15 @@ class Candidate:
         identity: the person's name.
         distance: Euclidean distance in [0, 2] to the person's nearest template.
         template_id: that template.
-        photo: the file that the template came from, as it was indexed.
+        photo: the file that the template came from, as it was indexed; "" when not known.
+        box: the face's place in that photo.
     """
 
     identity: str
     distance: float
     template_id: int
     photo: str
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from facedb.types import Embeddings
 
 IndexKind: TypeAlias = Literal["flat", "ivf"]
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
 class SearchIndex(Protocol):

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
+from facedb.device import Device, gpu_present
 from facedb.errors import DependencyMissing
-from facedb.index.base import Device, SearchIndex
+from facedb.index.base import SearchIndex
 from facedb.index.faiss import FaissGpuIndex, FaissIndex, gpu_count
 
 _logger = logging.getLogger("facedb")
-
-
-def gpu_present() -> bool:
-    """Whether this machine has an NVIDIA driver, found without loading anything."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
 
 
 def search_cache(index: FaissIndex, device: Device) -> SearchIndex:

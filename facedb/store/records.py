@@ -29,6 +29,11 @@ class Pin:
     detector: str
     detector_fingerprint: str
 
+    @property
+    def made_by(self) -> str:
+        """What decides the vectors: templates of two galleries compare when it is equal."""
+        return f"{self.encoder_fingerprint}+{self.detector_fingerprint}"
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -43,9 +48,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What changes in a gallery: its revision, its index kind and its published snapshot."""
+    """What changes in a gallery: encoder, revision, index kind, published snapshot."""
 
     uuid: str
+    made_by: str
     revision: int
     index_kind: str
     snapshot: Snapshot | None

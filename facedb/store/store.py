@@ -15,7 +15,13 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from facedb.errors import GalleryDamaged, GalleryError, GalleryMissing, GalleryReadOnly
+from facedb.errors import (
+    EncoderMismatch,
+    GalleryDamaged,
+    GalleryError,
+    GalleryMissing,
+    GalleryReadOnly,
+)
 from facedb.store.connection import (
     FILE_NAME,
     blocks,
@@ -32,6 +38,7 @@ from facedb.store.tables import (
     gallery_table,
     identity_table,
     metadata,
+    reencoded_table,
     removal_table,
     snapshot_table,
     template_table,
@@ -54,13 +61,13 @@ class Store:
         self.writable = writable
         self._engine = engine
         with self._reading() as connection:
-            row = connection.execute(sa.select(gallery_table)).mappings().one()
+            row = connection.execute(_GALLERY).mappings().one()
         if row["schema_version"] != SCHEMA_VERSION:
             raise GalleryError(
                 f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
                 f"this one reads {SCHEMA_VERSION}); open it with the facedb that made it"
             )
-        self.pin = Pin(**{name: row[name] for name in Pin.__dataclass_fields__})
+        self.pin = _pin(row)
 
     @classmethod
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
@@ -125,7 +132,8 @@ class Store:
         """One write transaction: the revision rises, and the end of the block commits.
 
         Raises:
-            GalleryReadOnly, GalleryBusy, GalleryFull; nothing of the block is then kept.
+            GalleryReadOnly, GalleryBusy, GalleryFull, EncoderMismatch (the templates were made
+            anew since this store was opened); nothing of the block is then kept.
         """
         if not self.writable:
             raise GalleryReadOnly(
@@ -133,21 +141,33 @@ class Store:
             )
         with translated(self.folder), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self.check_encoder(_pin(connection.execute(_GALLERY).mappings().one()).made_by)
             yield Writer(connection)
             connection.commit()
 
+    def check_encoder(self, made_by: str) -> None:
+        """EncoderMismatch when the templates were made anew since this store was opened."""
+        if made_by != self.pin.made_by:
+            raise EncoderMismatch(
+                f"{self.folder}: another process has re-encoded this gallery; open it again"
+            )
+
     def state(self) -> State:
         """Revision, index kind and snapshot, read together."""
-        columns = gallery_table.c
         with self._reading() as connection:
             connection.exec_driver_sql("BEGIN")
-            names = sa.select(columns.uuid, columns.revision, columns.index_kind)
-            gallery_uuid, revision, kind = connection.execute(names).one()
+            gallery = connection.execute(_GALLERY).mappings().one()
             row = connection.execute(sa.select(snapshot_table)).mappings().one_or_none()
         snapshot = None
         if row is not None:
             snapshot = Snapshot(**{name: row[name] for name in Snapshot.__dataclass_fields__})
-        return State(gallery_uuid, revision, kind, snapshot)
+        return State(
+            gallery["uuid"],
+            _pin(gallery).made_by,
+            gallery["revision"],
+            gallery["index_kind"],
+            snapshot,
+        )
 
     def revision(self) -> int:
         """The number of the last committed write."""
@@ -246,6 +266,14 @@ class Store:
             for row in result:
                 yield _stored_template(row)
 
+    def templates_to_reencode(self, made_by: str) -> list[StoredTemplate]:
+        """Templates without a new vector of this encoder and detector."""
+        columns = reencoded_table.c
+        done = sa.select(columns.template_id).where(columns.made_by == made_by)
+        query = _TEMPLATES.where(template_table.c.id.not_in(done))
+        with self._reading() as connection:
+            return [_stored_template(row) for row in connection.execute(query)]
+
     def people(self) -> list[Person]:
         """Everyone enrolled, by name."""
         with self._reading() as connection:
@@ -261,13 +289,10 @@ class Store:
             for identity_id, name in rows
         ]
 
-    def identities_of_photos(self, digests: Sequence[str]) -> dict[str, str]:
-        """sha256 -> identity's name, for those photos that are enrolled."""
-        found: dict[str, str] = {}
+    def enrolled_photos(self) -> set[str]:
+        """The sha256 of every photo that is enrolled."""
         with self._reading() as connection:
-            for block in blocks(digests):
-                found.update(row.tuple() for row in connection.execute(_ENROLLED, {"sha": block}))
-        return found
+            return set(connection.execute(sa.select(template_table.c.sha256)).scalars())
 
     def files_under(self, folder: str) -> dict[str, FileRow]:
         """path -> what is remembered of the file, for the files anywhere below `folder`."""
@@ -280,6 +305,12 @@ class Store:
     def files_of(self, names: Sequence[str]) -> dict[str, FileRow]:
         """path -> what is remembered of the file, for the files in folders of these names."""
         return self._files(sa.select(file_table).where(file_table.c.identity.in_(names)))
+
+    def refused(self) -> int:
+        """How many files are remembered as left out."""
+        query = sa.select(sa.func.count()).where(file_table.c.reason.is_not(None))
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def _files(self, query: sa.Select[Any]) -> dict[str, FileRow]:
         with self._reading() as connection:
@@ -306,6 +337,10 @@ class Store:
         return flat.reshape(-1, self.pin.dim)
 
 
+def _pin(row: sa.RowMapping) -> Pin:
+    return Pin(**{name: row[name] for name in Pin.__dataclass_fields__})
+
+
 def _stored_template(row: Sequence[Any]) -> StoredTemplate:
     template_id, identity, sha256, photo, x, y, width, height, score = row
     return StoredTemplate(template_id, identity, sha256, photo or "", (x, y, width, height), score)
@@ -315,6 +350,7 @@ def _among(column: sa.Column[int] | sa.Column[str], name: str) -> sa.ColumnEleme
     return column.in_(sa.bindparam(name, expanding=True))
 
 
+_GALLERY = sa.select(gallery_table)
 _REVISION = sa.select(gallery_table.c.revision)
 _COUNT = sa.select(sa.func.count()).select_from(template_table)
 _COUNTS = sa.select(template_table.c.identity_id, sa.func.count()).group_by(
@@ -327,11 +363,6 @@ _ROWS_OF = sa.select(
 ).where(_among(template_table.c.id, "ids"))
 _IDENTITY_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
     _among(template_table.c.id, "ids")
-)
-_ENROLLED = (
-    sa.select(template_table.c.sha256, identity_table.c.name)
-    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
-    .where(_among(template_table.c.sha256, "sha"))
 )
 _TEMPLATES = (
     sa.select(

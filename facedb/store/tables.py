@@ -79,6 +79,20 @@ removal_table = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
 )
 
+# New vectors of templates, gathered while the old ones are in use, until they change places.
+reencoded_table = sa.Table(
+    "reencoded",
+    metadata,
+    sa.Column("template_id", sa.ForeignKey("template.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("made_by", sa.String, nullable=False),
+    sa.Column("box_x", sa.Float, nullable=False),
+    sa.Column("box_y", sa.Float, nullable=False),
+    sa.Column("box_width", sa.Float, nullable=False),
+    sa.Column("box_height", sa.Float, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+)
+
 file_table = sa.Table(
     "file",
     metadata,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
 import sqlalchemy as sa
 
 from facedb.store.connection import blocks
-from facedb.store.records import FileRow, NewTemplate, Snapshot
+from facedb.store.records import FileRow, NewTemplate, Pin, Snapshot
 from facedb.store.tables import (
     alias_table,
     file_table,
     gallery_table,
     identity_table,
+    reencoded_table,
     removal_table,
     snapshot_table,
     template_table,
@@ -54,11 +56,23 @@ class Writer:
             found = self._identities(names)
         return found
 
-    def templates_of_photos(self, digests: Sequence[str]) -> dict[str, int]:
-        """sha256 -> identity id, for those photos that are enrolled."""
-        columns = template_table.c
-        query = sa.select(columns.sha256, columns.identity_id).where(columns.sha256.in_(digests))
-        return {row[0]: row[1] for row in self._connection.execute(query)}
+    def names_of(self, names: Sequence[str]) -> dict[str, str]:
+        """name or alias -> the name it leads to, for those that are enrolled."""
+        found = self._identities(names)
+        columns = identity_table.c
+        canonical: dict[int, str] = {}
+        for block in blocks(sorted(set(found.values()))):
+            query = sa.select(columns.id, columns.name).where(columns.id.in_(block))
+            canonical.update(row.tuple() for row in self._connection.execute(query))
+        return {name: canonical[identity_id] for name, identity_id in found.items()}
+
+    def owners_of_photos(self, digests: Sequence[str]) -> dict[str, str]:
+        """sha256 -> the name of the person it is enrolled for."""
+        found: dict[str, str] = {}
+        for block in blocks(digests):
+            for row in self._connection.execute(_OWNERS, {"digests": block}):
+                found[row[0]] = row[1]
+        return found
 
     def add_templates(self, templates: Sequence[NewTemplate]) -> None:
         """Insert templates; their photos must not be enrolled already."""
@@ -68,17 +82,47 @@ class Writer:
                 "identity_id": identities[template.identity],
                 "revision": self.revision,
                 "sha256": template.sha256,
-                "box_x": template.box[0],
-                "box_y": template.box[1],
-                "box_width": template.box[2],
-                "box_height": template.box[3],
-                "score": template.score,
-                "vector": np.ascontiguousarray(template.vector, dtype="<f4").tobytes(),
+                **_face_columns(template),
             }
             for template in templates
         ]
         if rows:
             self._connection.execute(sa.insert(template_table), rows)
+
+    def put_reencoded(self, made_by: str, templates: Mapping[int, NewTemplate]) -> None:
+        """Lay new vectors beside the old ones: template id -> what replaces it."""
+        rows = [
+            {"template_id": number, "made_by": made_by, **_face_columns(template)}
+            for number, template in templates.items()
+        ]
+        if rows:
+            self._connection.execute(sa.insert(reencoded_table).prefix_with("OR REPLACE"), rows)
+
+    def change_encoder(self, pin: Pin, drop: Sequence[int]) -> bool:
+        """Put every new vector in its place, drop these templates, pin the new encoder.
+
+        Returns:
+            False, with nothing changed, when a template has no new vector and is not to go.
+        """
+        new, old = reencoded_table.c, template_table.c
+        ready = sa.select(new.template_id).where(new.made_by == pin.made_by)
+        missing = sa.select(old.id).where(old.id.not_in(ready))
+        if set(self._connection.execute(missing).scalars()) - set(drop):
+            return False
+        self._connection.execute(sa.delete(template_table).where(old.id.not_in(ready)))
+        replaced = {
+            name: sa.select(new[name]).where(new.template_id == old.id).scalar_subquery()
+            for name in _FACE_COLUMNS
+        }
+        self._connection.execute(
+            sa.update(template_table).values(revision=self.revision, **replaced)
+        )
+        self._connection.execute(sa.delete(reencoded_table))
+        self._connection.execute(sa.delete(removal_table))
+        self._connection.execute(sa.update(gallery_table).values(**asdict(pin)))
+        self._remove_empty_identities()
+        self.drop_snapshot()
+        return True
 
     def put_files(self, rows: Sequence[FileRow]) -> None:
         """Remember files as they were read, replacing what was known of the same path."""
@@ -93,17 +137,19 @@ class Writer:
 
     def remove_orphans(self, digests: Sequence[str]) -> int:
         """Remove the templates of these photos that no remembered file shows any more."""
+        if not digests:
+            return 0
         known = sa.select(file_table.c.sha256).where(file_table.c.sha256.is_not(None))
         removed = 0
         for block in blocks(digests):
             digest = template_table.c.sha256
             removed += self._remove_templates(sa.and_(digest.in_(block), digest.not_in(known)))
-        self._connection.execute(
-            sa.delete(identity_table).where(
-                identity_table.c.id.not_in(sa.select(template_table.c.identity_id))
-            )
-        )
+        self._remove_empty_identities()
         return removed
+
+    def _remove_empty_identities(self) -> None:
+        used = sa.select(template_table.c.identity_id)
+        self._connection.execute(sa.delete(identity_table).where(identity_table.c.id.not_in(used)))
 
     def remove_identity(self, identity_id: int) -> int:
         """Remove a person: templates, files, aliases, name. Returns how many templates."""
@@ -184,6 +230,12 @@ class Writer:
         self._connection.execute(sa.update(gallery_table).values(index_kind=kind))
 
 
+def _face_columns(template: NewTemplate) -> dict[str, object]:
+    vector = np.ascontiguousarray(template.vector, dtype="<f4").tobytes()
+    return dict(zip(_FACE_COLUMNS, (*template.box, template.score, vector), strict=True))
+
+
+_FACE_COLUMNS = ("box_x", "box_y", "box_width", "box_height", "score", "vector")
 _FIND_IDENTITIES = sa.union_all(
     sa.select(identity_table.c.name, identity_table.c.id).where(
         identity_table.c.name.in_(sa.bindparam("names", expanding=True))
@@ -191,4 +243,9 @@ _FIND_IDENTITIES = sa.union_all(
     sa.select(alias_table.c.name, alias_table.c.identity_id).where(
         alias_table.c.name.in_(sa.bindparam("names", expanding=True))
     ),
+)
+_OWNERS = (
+    sa.select(template_table.c.sha256, identity_table.c.name)
+    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
+    .where(template_table.c.sha256.in_(sa.bindparam("digests", expanding=True)))
 )

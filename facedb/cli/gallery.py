@@ -1,0 +1,91 @@
+"""`facedb gallery info|check|rebuild|reencode|export`."""
+
+from __future__ import annotations
+
+import click
+
+from facedb.cli.options import Shared, model_options, progress_bar, shared
+from facedb.render import as_json, gallery_text
+
+
+@click.group("gallery")
+def gallery_command() -> None:
+    """Look after a gallery: info, check, rebuild, reencode, export."""
+
+
+@gallery_command.command("info")
+@shared
+def info_command(options: Shared) -> None:
+    """What the gallery holds, and what its encoder is and may be used for."""
+    with options.open() as db:
+        info = db.info()
+    click.echo(as_json("gallery", info) if options.as_json else gallery_text(info))
+
+
+@gallery_command.command("check")
+@shared
+def check_command(options: Shared) -> int:
+    """Read every byte of the store and the index file, and compare them.
+
+    Exits with 5 when something is wrong; an index file that is wrong is mended by
+    `facedb gallery rebuild`.
+    """
+    with options.open() as db:
+        wrong = db.gallery.check()
+    if options.as_json:
+        click.echo(as_json("check", {"sound": not wrong, "wrong": wrong}))
+    else:
+        click.echo("\n".join(wrong) if wrong else "sound")
+    if wrong:
+        click.echo(f"mend the index: facedb gallery rebuild -g {options.gallery}", err=True)
+    return 5 if wrong else 0
+
+
+@gallery_command.command("rebuild")
+@click.option(
+    "--index", "kind", type=click.Choice(["flat", "ivf"]), help="Make the index another kind."
+)
+@shared
+def rebuild_command(options: Shared, kind: str | None) -> None:
+    """Make the index file anew from the store."""
+    with options.open() as db:
+        db.gallery.rebuild(kind)  # type: ignore[arg-type]
+        count = db.gallery.store.count()
+    words = f"{options.gallery}: index of {count:,} templates made anew"
+    click.echo(as_json("rebuild", {"templates": count}) if options.as_json else words)
+
+
+@gallery_command.command("reencode")
+@click.option(
+    "--drop-missing", is_flag=True, help="Drop templates whose photo is gone or shows no face."
+)
+@shared
+@model_options
+def reencode_command(options: Shared, drop_missing: bool) -> None:
+    """Make every template anew by another encoder or detector.
+
+    The old templates answer until all new ones are there. Without options, the bundled encoder
+    is taken.
+
+    \b
+      facedb gallery reencode --encoder runs/mine/encoder
+    """
+    with options.open() as db, progress_bar("re-encoding") as progress:
+        report = db.reencode(drop_missing=drop_missing, progress=progress)
+    for refusal in report.dropped:
+        click.echo(f"dropped: {refusal.path}: {refusal.reason}", err=True)
+    words = f"{options.gallery}: {report.reencoded:,} templates made anew"
+    click.echo(as_json("reencode", report) if options.as_json else words)
+
+
+@gallery_command.command("export")
+@click.argument("target", metavar="NAME")
+@shared
+def export_command(options: Shared, target: str) -> None:
+    """Write the vectors to NAME.npz and what they are of to NAME.csv."""
+    from facedb.export import export
+
+    with options.open() as db:
+        report = export(db.gallery.store, target)
+    words = f"{report.templates:,} templates: {report.vectors}, {report.metadata}"
+    click.echo(as_json("export", report) if options.as_json else words)

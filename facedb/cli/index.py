@@ -1,0 +1,71 @@
+"""`facedb index` and `facedb enroll`."""
+
+from __future__ import annotations
+
+import click
+
+from facedb.cli.options import Shared, model_options, progress_bar, shared
+from facedb.render import as_json, index_text
+
+_INDEX_KIND = click.option(
+    "--index",
+    type=click.Choice(["flat", "ivf"]),
+    default="flat",
+    show_default=True,
+    help="For a new gallery: flat is exact, ivf is faster above a million templates.",
+)
+_STRICT = click.option("--strict", is_flag=True, help="Exit with 4 when a photo was left out.")
+
+
+@click.command("index")
+@click.argument("folder", metavar="DIR")
+@click.option("--prune", is_flag=True, help="Remove templates whose files in DIR are gone.")
+@_STRICT
+@_INDEX_KIND
+@shared
+@model_options
+def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> int:
+    """Enroll every photo of DIR, which holds a folder per person.
+
+    Folders inside a person's folder belong to that person. Nothing in DIR is moved or changed.
+    Run it again whenever photos came or went: files that have not changed cost nothing, and a
+    run that was interrupted goes on where it was.
+
+    \b
+      facedb index data/train
+      facedb index photos -g family.gallery --prune
+    """
+    with options.open() as db, progress_bar("indexing") as progress:
+        report = db.index_folder(folder, prune=prune, progress=progress)
+    return _show(options, report, strict)
+
+
+@click.command("enroll")
+@click.argument("name")
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@_STRICT
+@_INDEX_KIND
+@shared
+@model_options
+def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: bool) -> int:
+    """Enroll photos of one person under NAME, the largest face of each.
+
+    \b
+      facedb enroll "Mira Solene" mira1.jpg mira2.jpg
+    """
+    with options.open() as db, progress_bar("enrolling") as progress:
+        report = db.enroll(name, photos, progress)
+    return _show(options, report, strict)
+
+
+def _show(options: Shared, report: object, strict: bool) -> int:
+    from facedb.enrollment import IndexReport
+
+    assert isinstance(report, IndexReport)
+    for refusal in report.refused:
+        click.echo(f"left out: {refusal.path}: {refusal.reason}", err=True)
+    if options.as_json:
+        click.echo(as_json("index", report))
+    else:
+        click.echo(index_text(report, options.gallery))
+    return 4 if strict and report.refused else 0

@@ -1,0 +1,93 @@
+"""`facedb`: the group of commands, and what its errors exit with."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from facedb import __version__
+from facedb.errors import FacedbError
+
+_COMMANDS = {
+    "index": "facedb.cli.index",
+    "query": "facedb.cli.query",
+    "enroll": "facedb.cli.index",
+    "people": "facedb.cli.people",
+    "compare": "facedb.cli.query",
+    "evaluate": "facedb.cli.evaluate",
+    "gallery": "facedb.cli.gallery",
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(import_module(module), f"{cmd_name}_command")
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="facedb")
+def facedb() -> None:
+    """Who is in this photo? Face identification, offline.
+
+    \b
+      facedb index data/train        enroll a folder that holds a folder per person
+      facedb query photo.jpg         who is this, how close, accepted or not
+      facedb evaluate data/val       how often that is right
+
+    A gallery is a folder, by default ./facedb.gallery; name another with -g or FACEDB_GALLERY.
+
+    Exit codes: 0 done, 1 failure, 2 usage, 3 not identified (query --exit-code), 4 input,
+    5 gallery, 6 encoder.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("facedb: %(message)s"))
+    logging.getLogger("facedb").addHandler(handler)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = facedb.main(prog_name="facedb", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except FacedbError as error:
+        return _say(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted; what was committed is kept: run the same command to go on", 1)
+    except BrokenPipeError:
+        # The reader has gone; Python must not fail again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("FACEDB_DEBUG"):
+            raise
+        return _say(
+            f"this is a fault in facedb: {type(error).__name__}: {error} "
+            "(FACEDB_DEBUG=1 shows where)",
+            1,
+        )
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"facedb: {message}", err=True)
+    return code

@@ -1,0 +1,152 @@
+"""Options that commands share, and what they open."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from facedb.device import Device
+    from facedb.enrollment import Progress
+    from facedb.identify import FaceDB
+    from facedb.index import IndexKind
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The options of every command."""
+
+    gallery: str
+    device: str
+    as_json: bool
+    encoder: str | None = None
+    detector: str | None = None
+    threshold: float | None = None
+    index: str = "flat"
+
+    @contextmanager
+    def open(self) -> Iterator[FaceDB]:
+        """The gallery, closed at the end of the block."""
+        from facedb.identify import FaceDB, Settings
+
+        settings = Settings(
+            self.encoder,
+            self.detector,
+            cast("Device", self.device),
+            cast("IndexKind", self.index),
+            self.threshold,
+        )
+        with FaceDB(self.gallery, settings) as db:
+            yield db
+
+
+def shared(command: _F) -> _F:
+    """-g, --device and --json, gathered in one `Shared` argument together with the others."""
+    options = [
+        click.option(
+            "-g",
+            "--gallery",
+            default="facedb.gallery",
+            show_default=True,
+            envvar="FACEDB_GALLERY",
+            metavar="FOLDER",
+            help="The gallery's folder (also FACEDB_GALLERY).",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where to encode and to search; cuda without a usable GPU is an error.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text."),
+    ]
+    return _with(options, _gathered(command))
+
+
+def model_options(command: _F) -> _F:
+    """--encoder and --detector."""
+    options = [
+        click.option(
+            "--encoder",
+            metavar="ENCODER",
+            help="A bundle folder, timm:MODEL or hf-hub:ID  [default: the gallery's]",
+        ),
+        click.option(
+            "--detector",
+            metavar="FILE",
+            help="A YuNet .onnx file (also FACEDB_DETECTOR), or none where the photos are "
+            "aligned crops already  [default: the gallery's]",
+        ),
+    ]
+    return _with(options, command)
+
+
+def threshold_option(command: _F) -> _F:
+    """-t/--threshold."""
+    option = click.option(
+        "-t",
+        "--threshold",
+        type=click.FloatRange(0.0, 2.0),
+        help="The largest distance that accepts, in [0, 2]  [default: the encoder's]",
+    )
+    return _with([option], command)
+
+
+@contextmanager
+def progress_bar(words: str) -> Iterator[Progress | None]:
+    """A bar with rate and time left on stderr, where that is a terminal; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=None, rate="")
+
+        def progress(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:,.0f}/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield progress
+
+
+def _with(options: Sequence[Callable[[Any], Any]], command: _F) -> _F:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _gathered(command: _F) -> _F:
+    names = set(Shared.__dataclass_fields__)
+
+    def gather(**values: Any) -> Any:
+        known = {name: values.pop(name) for name in names & values.keys()}
+        return command(Shared(**known), **values)
+
+    gather.__name__ = command.__name__
+    gather.__doc__ = command.__doc__
+    gather.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    return gather  # type: ignore[return-value]

@@ -1,0 +1,89 @@
+"""`facedb people list|show|rename|merge|remove`."""
+
+from __future__ import annotations
+
+import click
+
+from facedb.cli.options import Shared, shared
+from facedb.render import as_json, people_text, person_text
+
+
+@click.group("people")
+def people_command() -> None:
+    """Who is enrolled: list, show, rename, merge, remove."""
+
+
+@people_command.command("list")
+@shared
+def list_command(options: Shared) -> None:
+    """Everyone enrolled, by name."""
+    with options.open() as db:
+        people = db.people.list()
+    if options.as_json:
+        click.echo(as_json("people", {"people": [_fields(person) for person in people]}))
+    else:
+        click.echo(people_text(people))
+
+
+@people_command.command("show")
+@click.argument("name")
+@shared
+def show_command(options: Shared, name: str) -> None:
+    """One person: templates, their files, and files that were left out."""
+    with options.open() as db:
+        details = db.people.show(name)
+    click.echo(as_json("person", details) if options.as_json else person_text(details))
+
+
+@people_command.command("rename")
+@click.argument("name")
+@click.argument("new")
+@shared
+def rename_command(options: Shared, name: str, new: str) -> None:
+    """Give NAME the name NEW.
+
+    The old name stays as an alias: indexing the same folder again adds to the same person.
+    """
+    with options.open() as db:
+        person = db.people.rename(name, new)
+    words = f"{name} is now {person.name}; the folder name {name} still leads to them"
+    click.echo(as_json("person", {"person": _fields(person)}) if options.as_json else words)
+
+
+@people_command.command("merge")
+@click.argument("name")
+@click.argument("into")
+@shared
+def merge_command(options: Shared, name: str, into: str) -> None:
+    """NAME and INTO are one person: give NAME's templates to INTO."""
+    with options.open() as db:
+        person = db.people.merge(name, into)
+    words = f"{person.name} has {person.templates} templates now; {name} leads to them"
+    click.echo(as_json("person", {"person": _fields(person)}) if options.as_json else words)
+
+
+@people_command.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
+def remove_command(options: Shared, name: str, yes: bool) -> None:
+    """Remove NAME for good: vectors, index entries, file names, aliases. Photos stay."""
+    with options.open() as db:
+        person = db.people.show(name).person
+        if not yes:
+            click.confirm(
+                f"remove {person.name} and their {person.templates} templates?",
+                abort=True,
+                err=True,
+            )
+        removal = db.people.remove(name)
+    for folder in removal.folders:
+        click.echo(f"{folder} still holds photos; indexing it would enroll them again", err=True)
+    words = f"removed {removal.name}: {removal.templates} templates"
+    click.echo(as_json("remove", removal) if options.as_json else words)
+
+
+def _fields(person: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(person)  # type: ignore[call-overload,no-any-return]

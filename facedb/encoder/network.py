@@ -1,0 +1,63 @@
+"""The encoder as a torch module: a timm backbone and a two-layer head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+HIDDEN = 512
+DIM = 128
+
+
+class EncoderNetwork(nn.Module):
+    """A timm backbone, pooled, then Linear -> ReLU -> Linear.
+
+    Args:
+        architecture: any timm model name.
+        hidden: width of the head's hidden layer.
+        dim: length of the embedding.
+        options: further keyword arguments of `timm.create_model`.
+        mean, std: per RGB channel, of values scaled to [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        architecture: str = "convnext_atto",
+        *,
+        hidden: int = HIDDEN,
+        dim: int = DIM,
+        options: Mapping[str, Any] | None = None,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        self.backbone = timm.create_model(
+            architecture, pretrained=False, num_classes=0, **dict(options or {})
+        )
+        features = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
+        self.head = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        self.register_buffer("mean", 255 * torch.tensor(mean), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std), persistent=False)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Raw embeddings of crops.
+
+        Args:
+            crops: uint8[n, size, size, 3], RGB.
+
+        Returns:
+            float32[n, dim], not normalised.
+        """
+        images = (crops.to(self.mean.dtype) - self.mean) / self.std
+        return self.embed(images.permute(0, 3, 1, 2)).float()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Raw embeddings, [n, dim], of images [n, 3, h, w] already scaled by mean and std."""
+        return self.head(self.backbone(images))

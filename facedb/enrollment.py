@@ -1,0 +1,274 @@
+"""Photos into a gallery: a folder of people, or photos under a name."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from facedb.encoder import Encoder
+from facedb.faces import Detector
+from facedb.gallery import Gallery
+from facedb.photos import PeopleWalk, PersonPhoto, walk_people
+from facedb.pipeline import Encoded, encode_photos
+from facedb.store import FileRow, NewTemplate, Writer
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many photos are done, and how many there are."""
+
+NO_FACE = "no face found"
+COMMIT_SECONDS = 10.0
+_COMMIT_PHOTOS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A photo or folder that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class IndexReport:
+    """What indexing did.
+
+    Attributes:
+        photos: photo files found.
+        enrolled: new templates.
+        unchanged: files that had been read before and have not changed.
+        duplicates: files whose photo is enrolled for the same person already.
+        removed: templates removed because their file has vanished or changed.
+        people: identities enrolled now, in the whole gallery.
+        refused: files and folders left out; the gallery remembers the files.
+        several_faces: photos with more than one face; the largest was taken.
+        seconds: wall time.
+    """
+
+    photos: int = 0
+    enrolled: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    removed: int = 0
+    people: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+    several_faces: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def index_folder(
+    gallery: Gallery,
+    encoder: Encoder,
+    detector: Detector,
+    folder: str,
+    *,
+    prune: bool = False,
+    progress: Progress | None = None,
+) -> IndexReport:
+    """Enroll every photo of a folder that holds a sub-folder per person.
+
+    Files that have not changed since they were last read cost nothing; a killed run goes on where
+    it was, having lost at most the last ten seconds.
+
+    Args:
+        prune: also remove the templates whose files below `folder` are gone.
+    """
+    began = time.monotonic()
+    top = os.path.abspath(folder)
+    walk = walk_people(top)
+    known = gallery.store.files_under(top)
+    report = IndexReport(photos=len(walk.entries))
+    todo = [entry for entry in walk.entries if not _unchanged(entry, known.get(entry.path))]
+    report.unchanged = len(walk.entries) - len(todo)
+    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    seen = {entry.path for entry in todo}
+    for entry in walk.entries:
+        row = known.get(entry.path)
+        if entry.path not in seen and row is not None and row.reason is not None:
+            report.refused.append(Refusal(row.path, row.reason))
+    _Enroller(gallery, encoder, detector, report, known).run(todo, progress)
+    if prune:
+        walked = {entry.path for entry in walk.entries}
+        report.removed += _forget(
+            gallery, [row for row in known.values() if row.path not in walked]
+        )
+    gallery.settle()
+    report.refused.sort(key=lambda refusal: refusal.path)
+    report.people = len(gallery.store.people())
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def enroll_photos(
+    gallery: Gallery,
+    encoder: Encoder,
+    detector: Detector,
+    name: str,
+    photos: Iterable[str],
+    progress: Progress | None = None,
+) -> IndexReport:
+    """Enroll photo files under a name; the same rules as for a folder of people."""
+    began = time.monotonic()
+    entries = [PersonPhoto(name, os.path.abspath(path)) for path in photos]
+    report = IndexReport(photos=len(entries))
+    _Enroller(gallery, encoder, detector, report, {}).run(entries, progress)
+    gallery.settle()
+    report.people = len(gallery.store.people())
+    report.seconds = time.monotonic() - began
+    return report
+
+
+class _Enroller:
+    """Encodes entries and commits them at least every ten seconds."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        encoder: Encoder,
+        detector: Detector,
+        report: IndexReport,
+        known: dict[str, FileRow],
+    ) -> None:
+        self._gallery = gallery
+        self._encoder = encoder
+        self._detector = detector
+        self._report = report
+        self._known = known
+        self._batch: list[tuple[PersonPhoto, os.stat_result | None, Encoded]] = []
+
+    def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
+        # Read before the photo is: a file that changes meanwhile is read again next time.
+        stats = [_stat(entry.path) for entry in entries]
+        digests = self._gallery.store.enrolled_photos() if entries else set()
+        encoded = encode_photos(
+            (entry.path for entry in entries), self._detector, self._encoder, known=digests
+        )
+        committed = time.monotonic()
+        try:
+            for done, (entry, stat, result) in enumerate(
+                zip(entries, stats, encoded, strict=True), start=1
+            ):
+                self._batch.append((entry, stat, result))
+                late = time.monotonic() - committed >= COMMIT_SECONDS
+                if late or len(self._batch) >= _COMMIT_PHOTOS:
+                    self._commit()
+                    committed = time.monotonic()
+                if progress is not None:
+                    progress(done, len(entries))
+        finally:
+            # An interrupted run keeps what it has encoded.
+            self._commit()
+
+    def _commit(self) -> None:
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        with self._gallery.writing() as writer:
+            rows, templates = self._sorted_out(batch, writer)
+            writer.add_templates(templates)
+            writer.put_files(rows)
+            self._report.removed += writer.remove_orphans(self._replaced(rows))
+        self._count(rows, templates, batch)
+
+    def _replaced(self, rows: list[FileRow]) -> list[str]:
+        """Digests that a file no longer has; what cannot be read any more replaces nothing."""
+        before = [
+            (self._known[row.path].sha256, row.sha256)
+            for row in rows
+            if row.path in self._known and row.reason is None
+        ]
+        return [old for old, new in before if old is not None and old != new]
+
+    def _sorted_out(
+        self, batch: list[tuple[PersonPhoto, os.stat_result | None, Encoded]], writer: Writer
+    ) -> tuple[list[FileRow], list[NewTemplate]]:
+        """The rows of files, and the templates that are new, each photo once."""
+        digests = [result.sha256 for _, _, result in batch if result.sha256]
+        owners = writer.owners_of_photos(digests)
+        names = writer.names_of(sorted({entry.identity for entry, _, _ in batch}))
+        rows: list[FileRow] = []
+        templates: list[NewTemplate] = []
+        for entry, stat, result in batch:
+            person = names.get(entry.identity, entry.identity)
+            reason = result.reason
+            if result.sha256 is not None:
+                owner = owners.get(result.sha256)
+                if owner is None and not result.faces:
+                    reason = NO_FACE
+                elif owner is None:
+                    owners[result.sha256] = person
+                    templates.append(_template(entry.identity, result))
+                elif owner != person:
+                    reason = f"the same photo is enrolled as {owner}; it counts once"
+            if stat is not None:
+                rows.append(_file_row(entry, stat, result, reason))
+            if reason is not None:
+                self._report.refused.append(Refusal(entry.path, reason))
+        return rows, templates
+
+    def _count(
+        self,
+        rows: list[FileRow],
+        templates: list[NewTemplate],
+        batch: list[tuple[PersonPhoto, os.stat_result | None, Encoded]],
+    ) -> None:
+        self._report.enrolled += len(templates)
+        enrolled = sum(1 for row in rows if row.reason is None)
+        self._report.duplicates += max(0, enrolled - len(templates))
+        self._report.several_faces += [
+            entry.path for entry, _, result in batch if result.faces_found > 1
+        ]
+
+
+def _template(identity: str, result: Encoded) -> NewTemplate:
+    assert result.sha256 is not None
+    face = result.faces[0]
+    return NewTemplate(identity, result.sha256, face.box, face.score, result.embeddings[0])
+
+
+def _file_row(
+    entry: PersonPhoto, stat: os.stat_result, result: Encoded, reason: str | None
+) -> FileRow:
+    return FileRow(
+        entry.path, entry.identity, stat.st_size, stat.st_mtime_ns, result.sha256, reason
+    )
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _unchanged(entry: PersonPhoto, row: FileRow | None) -> bool:
+    stat = _stat(entry.path) if row is not None else None
+    return (
+        row is not None
+        and stat is not None
+        and (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
+        and row.identity == entry.identity
+    )
+
+
+def _vanished(walk: PeopleWalk, known: dict[str, FileRow]) -> list[FileRow]:
+    """Remembered files that are gone; a folder that could not be read hides its files only."""
+    walked = {entry.path for entry in walk.entries}
+    hidden = tuple(item.path + os.sep for item in walk.skipped)
+    return [
+        row
+        for row in known.values()
+        if row.path not in walked
+        and not row.path.startswith(hidden)
+        and not os.path.exists(row.path)
+    ]
+
+
+def _forget(gallery: Gallery, rows: list[FileRow]) -> int:
+    if not rows:
+        return 0
+    with gallery.writing() as writer:
+        writer.forget_files([row.path for row in rows])
+        return writer.remove_orphans([row.sha256 for row in rows if row.sha256])

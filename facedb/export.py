@@ -1,0 +1,59 @@
+"""`gallery export`: the vectors as .npz and what they are of as .csv."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedb.errors import InputError
+from facedb.store import Store
+
+_COLUMNS = ("template_id", "identity", "photo", "sha256", "x", "y", "width", "height", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """The two files written, and how many templates they hold."""
+
+    vectors: str
+    metadata: str
+    templates: int
+
+
+def export(store: Store, target: str) -> ExportReport:
+    """Write TARGET.npz (`template_ids` int64[n], `vectors` float32[n, d], `encoder`) and
+    TARGET.csv, rows in the same order.
+
+    Raises:
+        InputError: the files cannot be written.
+    """
+    stem = Path(target).with_suffix("") if target.endswith((".npz", ".csv")) else Path(target)
+    vectors, metadata = stem.with_suffix(".npz"), stem.with_suffix(".csv")
+    blocks = list(store.added(0, store.revision()))
+    ids = np.concatenate([block[0] for block in blocks] or [np.empty(0, np.int64)])
+    rows = np.concatenate(
+        [block[1] for block in blocks] or [np.empty((0, store.pin.dim), np.float32)]
+    )
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(vectors, template_ids=ids, vectors=rows, encoder=store.pin.encoder_fingerprint)
+        _write_csv(store, metadata, set(ids.tolist()))
+    except OSError as error:
+        raise InputError(f"{stem}: cannot write here: {error.strerror}") from error
+    return ExportReport(os.fspath(vectors), os.fspath(metadata), len(ids))
+
+
+def _write_csv(store: Store, file: Path, wanted: set[int]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_COLUMNS)
+        for template in store.templates():
+            if template.template_id in wanted:
+                fields = asdict(template)
+                box = fields.pop("box")
+                fields |= dict(zip(("x", "y", "width", "height"), box, strict=True))
+                writer.writerow([fields[name] for name in _COLUMNS])

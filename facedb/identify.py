@@ -1,0 +1,455 @@
+"""FaceDB: photo -> faces -> embeddings -> gallery -> decision.
+
+import facedb
+
+with facedb.open("family.gallery") as db:
+    db.index_folder("photos")
+    for face in db.identify("party.jpg"):
+        print(face.identity, face.candidates[0].distance)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.decision import accepts, rank
+from facedb.device import Device
+from facedb.encoder import Encoder, open_encoder
+from facedb.enrollment import (
+    IndexReport,
+    Progress,
+    enroll_photos,
+    index_folder,
+)
+from facedb.errors import EncoderMismatch, InputError
+from facedb.faces import Detector, open_detector
+from facedb.gallery import Gallery
+from facedb.index import IndexKind
+from facedb.people import People
+from facedb.photos import load_photo, photo_from_array
+from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
+from facedb.reencode import ReencodeReport, reencode
+from facedb.store import FILE_NAME, Pin, StoredTemplate
+from facedb.types import Candidate, Face, Identification, Photo
+
+DEFAULT_GALLERY = "facedb.gallery"
+
+PhotoLike = str | os.PathLike[str] | NDArray[np.uint8] | Photo
+"""A file, pixels uint8[H, W, 3] RGB in memory, or a Photo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a gallery is made or opened; None takes what the gallery was made with.
+
+    Attributes:
+        encoder: "bundled", a bundle folder, "timm:MODEL" or "hf-hub:ID".
+        detector: a model file, or "none" where photos are aligned crops already.
+        device: "auto", "cpu" or "cuda".
+        index: "flat" is exact; "ivf" is faster above a million templates and may miss some.
+        threshold: the largest distance that accepts; None takes the encoder's own.
+    """
+
+    encoder: str | None = None
+    detector: str | None = None
+    device: Device = "auto"
+    index: IndexKind = "flat"
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoAnswer:
+    """The answers for one photo; `reason` says why it could not be read, or is None."""
+
+    path: str
+    reason: str | None
+    faces: tuple[Identification, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two photos, the largest face of each.
+
+    Attributes:
+        distance: Euclidean distance of their embeddings, in [0, 2].
+        threshold: the largest distance that counts as the same person, or None.
+        same: the decision; None without a threshold.
+    """
+
+    distance: float
+    threshold: float | None
+    same: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryInfo:
+    """What a gallery holds and was made with.
+
+    Attributes:
+        refused: photo files that are remembered as left out.
+        waiting: templates that the index file does not hold yet.
+        bytes: size of the folder's files.
+        terms: what the encoder's weights may be used for; "" where its card does not say.
+    """
+
+    folder: str
+    people: int
+    templates: int
+    refused: int
+    encoder_name: str
+    encoder_fingerprint: str
+    dim: int
+    detector_fingerprint: str
+    threshold: float | None
+    index_kind: str
+    waiting: int
+    bytes: int
+    terms: str
+
+
+class FaceDB:
+    """A gallery with the encoder and the detector it was made with.
+
+    Nothing heavy is loaded before it is needed, and nothing is written before the first photo is
+    enrolled. Threads may call `identify` at once.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str] = DEFAULT_GALLERY, settings: Settings | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.settings = settings or Settings()
+        self._lock = threading.RLock()
+        self._gallery: Gallery | None = None
+        self._encoder: Encoder | None = None
+        self._detector: Detector | None = None
+
+    def __enter__(self) -> FaceDB:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the gallery's files."""
+        with self._lock:
+            if self._gallery is not None:
+                self._gallery.close()
+                self._gallery = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a gallery in the folder."""
+        return (self.folder / FILE_NAME).is_file()
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery; GalleryMissing when nobody was ever enrolled."""
+        with self._lock:
+            if self._gallery is None:
+                self._gallery = Gallery.open(self.folder, self.settings.device)
+            return self._gallery
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that was asked for, else the gallery's, else the bundled one.
+
+        Raises:
+            EncoderMismatch: the gallery holds templates of another.
+        """
+        with self._lock:
+            if self._encoder is None:
+                pin = self.gallery.store.pin if self.exists else None
+                spec = self.settings.encoder or (pin.encoder if pin else "bundled")
+                encoder = open_encoder(spec, self.settings.device)
+                if pin is not None and pin.encoder_fingerprint != encoder.fingerprint:
+                    raise EncoderMismatch(self._other_encoder(pin, encoder))
+                self._encoder = encoder
+            return self._encoder
+
+    @property
+    def detector(self) -> Detector:
+        """The detector that was asked for, else the gallery's, else FACEDB_DETECTOR's.
+
+        Raises:
+            DetectorError: there is none, or it cannot be used.
+            EncoderMismatch: the gallery's crops were cut by another.
+        """
+        with self._lock:
+            if self._detector is None:
+                pin = self.gallery.store.pin if self.exists else None
+                detector = open_detector(self.settings.detector or (pin.detector if pin else None))
+                if pin is not None and pin.detector_fingerprint != detector.fingerprint:
+                    raise EncoderMismatch(self._other_detector(pin, detector))
+                self._detector = detector
+            return self._detector
+
+    @property
+    def threshold(self) -> float | None:
+        """The largest distance that accepts, in [0, 2]; None when nobody calibrated one."""
+        given = self.settings.threshold
+        return self.encoder.threshold if given is None else given
+
+    @property
+    def people(self) -> People:
+        """Who is enrolled: list, show, rename, merge, remove."""
+        return People(self.gallery)
+
+    def index_folder(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        prune: bool = False,
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Enroll every photo of a folder that holds a sub-folder per person.
+
+        Args:
+            folder: nothing in it is moved or changed.
+            prune: also remove the templates whose files below `folder` are gone.
+            progress: called with photos done and photos to do.
+        """
+        if not os.path.isdir(folder):
+            raise InputError(f"{os.fspath(folder)}: no such folder")
+        self._make()
+        return index_folder(
+            self.gallery,
+            self.encoder,
+            self.detector,
+            os.fspath(folder),
+            prune=prune,
+            progress=progress,
+        )
+
+    def enroll(
+        self,
+        name: str,
+        photos: Iterable[str | os.PathLike[str]],
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Enroll photos of one person, the largest face of each."""
+        if not name.strip():
+            raise InputError("a person needs a name")
+        self._make()
+        paths = [os.fspath(photo) for photo in photos]
+        return enroll_photos(self.gallery, self.encoder, self.detector, name, paths, progress)
+
+    def remove(self, name: str) -> int:
+        """Remove a person for good; returns how many templates went. UnknownIdentity."""
+        return self.people.remove(name).templates
+
+    def identify(
+        self,
+        photo: PhotoLike,
+        k: int = 5,
+        faces: Which = "all",
+        threshold: float | None = None,
+    ) -> list[Identification]:
+        """Who is in a photo.
+
+        Args:
+            photo: a file, uint8[H, W, 3] RGB pixels, or a Photo.
+            k: how many identities to name, nearest first.
+            faces: all of them, or the one that counts.
+            threshold: the largest distance that accepts, instead of the calibrated one.
+
+        Returns:
+            One Identification a face, the one that counts first; none for a photo without faces.
+
+        Raises:
+            PhotoError: the photo cannot be read.
+        """
+        _ = self.gallery
+        encoded = encode_photo(_photo(photo), self.detector, self.encoder, faces)
+        return list(self._answers([encoded], k, threshold)[0].faces)
+
+    def identify_photos(
+        self,
+        paths: Iterable[str],
+        k: int = 5,
+        faces: Which = "all",
+        threshold: float | None = None,
+    ) -> Iterator[PhotoAnswer]:
+        """Who is in many photo files; one answer a file, in order. Bad files do not stop it."""
+        _ = self.gallery  # missing, it is the first thing to say
+        encoded = encode_photos(paths, self.detector, self.encoder, faces)
+        while block := list(islice(encoded, 64)):
+            yield from self._answers(block, k, threshold)
+
+    def compare(self, one: PhotoLike, other: PhotoLike) -> Comparison:
+        """Whether the largest faces of two photos are of one person; needs no gallery.
+
+        Raises:
+            InputError: a photo shows no face.
+        """
+        vectors = [self._largest(photo) for photo in (one, other)]
+        distance = float(np.linalg.norm(vectors[0] - vectors[1]))
+        threshold = self.threshold
+        same = None if threshold is None else accepts(distance, threshold)
+        return Comparison(distance, threshold, same)
+
+    def info(self) -> GalleryInfo:
+        """What the gallery holds and was made with."""
+        store = self.gallery.store
+        state, pin = store.state(), store.pin
+        added, removed = store.pending(state.snapshot.revision if state.snapshot else 0)
+        return GalleryInfo(
+            folder=os.fspath(self.folder),
+            people=len(store.people()),
+            templates=store.count(),
+            refused=store.refused(),
+            encoder_name=pin.encoder_name,
+            encoder_fingerprint=pin.encoder_fingerprint,
+            dim=pin.dim,
+            detector_fingerprint=pin.detector_fingerprint,
+            threshold=self.threshold,
+            index_kind=state.index_kind,
+            waiting=added + removed,
+            bytes=sum(file.stat().st_size for file in self.folder.iterdir()),
+            terms=self.encoder.terms,
+        )
+
+    def reencode(
+        self, *, drop_missing: bool = False, progress: Progress | None = None
+    ) -> ReencodeReport:
+        """Make every template anew by the encoder and detector of the settings.
+
+        Without an encoder in the settings the bundled one is taken; without a detector, the
+        gallery's. The old templates answer until all new ones are there.
+
+        Args:
+            drop_missing: drop templates whose photo is gone, has changed or shows no face.
+
+        Raises:
+            InputError: there are such templates, and they are not to be dropped.
+        """
+        encoder = open_encoder(self.settings.encoder or "bundled", self.settings.device)
+        store = self.gallery.store
+        spec = self.settings.detector or store.pin.detector
+        detector = open_detector(spec)
+        report = reencode(
+            store,
+            encoder,
+            detector,
+            _new_pin(encoder, detector, spec),
+            drop_missing=drop_missing,
+            progress=progress,
+        )
+        self.close()
+        with self._lock:
+            self._encoder, self._detector = encoder, detector
+        self.gallery.rebuild()
+        return report
+
+    def _largest(self, photo: PhotoLike) -> NDArray[np.float64]:
+        loaded = _photo(photo)
+        encoded = encode_photo(loaded, self.detector, self.encoder, "largest")
+        if not encoded.faces:
+            raise InputError(f"{loaded.path}: no face found")
+        vector: NDArray[np.float64] = encoded.embeddings[0].astype(np.float64)
+        return vector
+
+    def _answers(
+        self, encoded: list[Encoded], k: int, threshold: float | None
+    ) -> list[PhotoAnswer]:
+        limit = self.threshold if threshold is None else threshold
+        probes = np.concatenate([photo.embeddings for photo in encoded])
+        ranked = rank(self.gallery.search(probes, k), k)
+        ids = np.unique(ranked.template_ids[ranked.template_ids >= 0]).tolist()
+        stored = self.gallery.store.describe(ids)
+        following = iter(
+            [
+                _candidates(stored, *row)
+                for row in zip(ranked.template_ids.tolist(), ranked.distances.tolist(), strict=True)
+            ]
+        )
+        return [
+            PhotoAnswer(
+                photo.path,
+                photo.reason,
+                tuple(_decided(face, next(following), limit) for face in photo.faces),
+            )
+            for photo in encoded
+        ]
+
+    def _make(self) -> None:
+        with self._lock:
+            if self.exists:
+                return
+            encoder, detector = self.encoder, self.detector
+            spec = self.settings.detector or os.environ.get("FACEDB_DETECTOR") or "none"
+            pin = _new_pin(encoder, detector, spec)
+            self._gallery = Gallery.create(
+                self.folder, pin, self.settings.index, self.settings.device
+            )
+
+    def _other_encoder(self, pin: Pin, encoder: Encoder) -> str:
+        return (
+            f"{self.folder}: its templates were made by encoder {pin.encoder_name} "
+            f"({pin.encoder_fingerprint[:8]}), not by {encoder.name} ({encoder.fingerprint[:8]}); "
+            f"name the old one: --encoder {pin.encoder}, or make the templates anew: "
+            f"facedb gallery reencode -g {self.folder} --encoder {encoder.spec}"
+        )
+
+    def _other_detector(self, pin: Pin, detector: Detector) -> str:
+        return (
+            f"{self.folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
+            f"{detector.fingerprint}; name the old one: --detector {pin.detector}, or make the "
+            f"templates anew: facedb gallery reencode -g {self.folder} --detector FILE"
+        )
+
+
+def open(
+    folder: str | os.PathLike[str] = DEFAULT_GALLERY, settings: Settings | None = None
+) -> FaceDB:
+    """Open the gallery in `folder`; it is made when the first photo is enrolled."""
+    return FaceDB(folder, settings)
+
+
+def _new_pin(encoder: Encoder, detector: Detector, spec: str) -> Pin:
+    return Pin(
+        encoder.spec,
+        encoder.name,
+        encoder.fingerprint,
+        encoder.dim,
+        "none" if detector.name == "none" else os.path.abspath(spec),
+        detector.fingerprint,
+    )
+
+
+def _candidates(
+    stored: Mapping[int, StoredTemplate], template_ids: list[int], distances: list[float]
+) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(found.identity, distance, number, found.photo, found.box)
+        for number, distance in zip(template_ids, distances, strict=True)
+        if (found := stored.get(number)) is not None
+    )
+
+
+def _decided(face: Face, candidates: tuple[Candidate, ...], limit: float | None) -> Identification:
+    best = candidates[0] if candidates else None
+    identity = best.identity if best is not None and accepts(best.distance, limit) else None
+    return Identification(identity, limit, candidates, face.box, face.score)
+
+
+def _photo(photo: PhotoLike) -> Photo:
+    if isinstance(photo, Photo):
+        return photo
+    if isinstance(photo, np.ndarray):
+        return photo_from_array(photo)
+    return load_photo(photo)

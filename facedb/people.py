@@ -1,0 +1,125 @@
+"""Who is enrolled: list, show, rename, merge, remove."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from facedb.errors import InputError, UnknownIdentity
+from facedb.gallery import Gallery
+from facedb.store import FileRow, Person, StoredTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class PersonDetails:
+    """A person, their templates, and their files that were refused."""
+
+    person: Person
+    templates: tuple[StoredTemplate, ...]
+    refused: tuple[FileRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was removed.
+
+    Attributes:
+        name: the person.
+        templates: how many templates went.
+        folders: folders that still hold the person's photos; indexing them enrolls them again.
+    """
+
+    name: str
+    templates: int
+    folders: tuple[str, ...]
+
+
+class People:
+    """The people of a gallery. A name may be an alias everywhere."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+
+    def list(self) -> tuple[Person, ...]:
+        """Everyone, by name."""
+        return tuple(self._gallery.store.people())
+
+    def show(self, name: str) -> PersonDetails:
+        """One person; UnknownIdentity."""
+        person = self._find(name)
+        files = self._gallery.store.files_of([person.name, *person.aliases])
+        return PersonDetails(
+            person,
+            tuple(self._gallery.store.templates_of(person.identity_id)),
+            tuple(row for _, row in sorted(files.items()) if row.reason is not None),
+        )
+
+    def rename(self, name: str, new: str) -> Person:
+        """Give a person another name; the old one stays as an alias, so that indexing the same
+        folder again does not split them.
+
+        Raises:
+            UnknownIdentity, InputError (the new name is empty or somebody else's).
+        """
+        if not new.strip():
+            raise InputError("a person needs a name")
+        person = self._find(name)
+        if new == person.name:
+            return person
+        taken = self._lookup(new)
+        if taken is not None and taken.identity_id != person.identity_id:
+            raise InputError(
+                f"{new} is somebody else in this gallery; if they are one person: "
+                f"facedb people merge {_quoted(person.name)} {_quoted(taken.name)}"
+            )
+        with self._gallery.writing() as writer:
+            writer.rename_identity(person.identity_id, person.name, new)
+        return self._find(new)
+
+    def merge(self, name: str, into: str) -> Person:
+        """Make two people one: the templates of `name` go to `into`, the name becomes an alias.
+
+        Raises:
+            UnknownIdentity, InputError (they are one person already).
+        """
+        source, target = self._find(name), self._find(into)
+        if source.identity_id == target.identity_id:
+            raise InputError(f"{name} and {into} are one person already")
+        with self._gallery.writing() as writer:
+            writer.merge_identity(source.identity_id, source.name, target.identity_id)
+        return self._find(target.name)
+
+    def remove(self, name: str) -> Removal:
+        """Remove a person for good: rows, vectors, index entries, aliases, file names.
+
+        Raises:
+            UnknownIdentity.
+        """
+        person = self._find(name)
+        details = self._gallery.store.templates_of(person.identity_id)
+        files = self._gallery.store.files_of([person.name, *person.aliases])
+        paths = {template.photo for template in details if template.photo} | set(files)
+        with self._gallery.writing() as writer:
+            removed = writer.remove_identity(person.identity_id)
+        self._gallery.settle()
+        folders = {os.path.dirname(path) for path in paths if os.path.exists(path)}
+        return Removal(person.name, removed, tuple(sorted(folders)))
+
+    def _lookup(self, name: str) -> Person | None:
+        for person in self._gallery.store.people():
+            if name == person.name or name in person.aliases:
+                return person
+        return None
+
+    def _find(self, name: str) -> Person:
+        person = self._lookup(name)
+        if person is None:
+            raise UnknownIdentity(
+                f"{name}: nobody of this name is enrolled in {self._gallery.folder}; "
+                f"see: facedb people list -g {self._gallery.folder}"
+            )
+        return person
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if " " in name else name

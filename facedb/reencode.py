@@ -1,0 +1,115 @@
+"""`gallery reencode`: every template anew by another encoder or detector.
+
+The new vectors are laid beside the old ones while those go on answering; one transaction then
+puts them in place. A run that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from facedb.encoder import Encoder
+from facedb.enrollment import COMMIT_SECONDS, NO_FACE, Progress, Refusal
+from facedb.errors import InputError
+from facedb.faces import Detector
+from facedb.pipeline import Encoded, encode_photos
+from facedb.store import NewTemplate, Pin, Store, StoredTemplate
+
+CHANGED = "the file has changed since it was enrolled"
+UNKNOWN = "the file it was enrolled from is not known"
+
+
+@dataclass(frozen=True, slots=True)
+class ReencodeReport:
+    """What re-encoding did: templates made anew, and those dropped with the reason for each."""
+
+    reencoded: int
+    dropped: tuple[Refusal, ...]
+    seconds: float
+
+
+def reencode(
+    store: Store,
+    encoder: Encoder,
+    detector: Detector,
+    pin: Pin,
+    *,
+    drop_missing: bool = False,
+    progress: Progress | None = None,
+) -> ReencodeReport:
+    """Make every template anew from its photo, then change over in one transaction.
+
+    Args:
+        pin: what the gallery is pinned to afterwards.
+        drop_missing: drop templates whose photo cannot be encoded again; without it nothing
+            changes when there is one.
+
+    Raises:
+        InputError: photos are missing or show no face any more, and `drop_missing` is not set.
+    """
+    began = time.monotonic()
+    failed: dict[int, Refusal] = {}
+    while True:
+        waiting = store.templates_to_reencode(pin.made_by)
+        todo = [template for template in waiting if template.template_id not in failed]
+        failed |= _encode_all(store, encoder, detector, pin, todo, progress)
+        if failed and not drop_missing:
+            raise InputError(_refused(failed, store))
+        with store.writing() as writer:
+            done = writer.change_encoder(pin, list(failed))
+        if done:
+            dropped = tuple(failed[number] for number in sorted(failed))
+            return ReencodeReport(store.count(), dropped, time.monotonic() - began)
+
+
+def _encode_all(
+    store: Store,
+    encoder: Encoder,
+    detector: Detector,
+    pin: Pin,
+    todo: list[StoredTemplate],
+    progress: Progress | None,
+) -> dict[int, Refusal]:
+    failed: dict[int, Refusal] = {}
+    ready: dict[int, NewTemplate] = {}
+    committed = time.monotonic()
+    encoded = encode_photos((template.photo for template in todo), detector, encoder)
+    for done, (template, result) in enumerate(zip(todo, encoded, strict=True), start=1):
+        reason = _reason(template, result)
+        if reason is None:
+            face = result.faces[0]
+            ready[template.template_id] = NewTemplate(
+                template.identity, template.sha256, face.box, face.score, result.embeddings[0]
+            )
+        else:
+            failed[template.template_id] = Refusal(template.photo or template.identity, reason)
+        if done == len(todo) or time.monotonic() - committed >= COMMIT_SECONDS:
+            with store.writing() as writer:
+                writer.put_reencoded(pin.made_by, ready)
+            ready, committed = {}, time.monotonic()
+        if progress is not None:
+            progress(done, len(todo))
+    return failed
+
+
+def _reason(template: StoredTemplate, result: Encoded) -> str | None:
+    checks: tuple[tuple[Callable[[], bool], str], ...] = (
+        (lambda: not template.photo, UNKNOWN),
+        (lambda: result.reason is not None, result.reason or ""),
+        (lambda: result.sha256 != template.sha256, CHANGED),
+        (lambda: not result.faces, NO_FACE),
+    )
+    return next((words for failed, words in checks if failed()), None)
+
+
+def _refused(failed: dict[int, Refusal], store: Store) -> str:
+    shown = [f"\n  {refusal.path}: {refusal.reason}" for refusal in list(failed.values())[:10]]
+    more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
+    return (
+        f"{store.folder}: {len(failed)} templates cannot be made anew, and nothing was changed:"
+        + "".join(shown)
+        + more
+        + "\nbring the files back, or drop these templates: facedb gallery reencode --drop-missing"
+    )

@@ -1,0 +1,218 @@
+"""Results -> JSON and text. Pure: what the command line writes, without writing it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facedb.enrollment import IndexReport
+    from facedb.evaluation.protocol import EvaluationReport
+    from facedb.identify import Comparison, GalleryInfo, PhotoAnswer
+    from facedb.people import PersonDetails
+    from facedb.store import Person
+    from facedb.types import Identification
+
+CSV_COLUMNS = (
+    *("photo", "face", "box_x", "box_y", "box_width", "box_height", "identity", "threshold"),
+    *("rank", "candidate", "distance", "file"),
+)
+
+
+def as_json(schema: str, result: Any, **more: Any) -> str:
+    """One line of JSON: the result's own fields behind the schema's name; never NaN."""
+    fields = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+    return json.dumps(
+        _finite({"schema": f"facedb.{schema}/1", **fields, **more}),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(key): _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case float():
+            return value if math.isfinite(value) else None
+    return value
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns, numbers to the right."""
+    from rich.cells import cell_len
+
+    lines = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(headers))]
+    right = [
+        len(lines) > 1 and all(_is_number(line[column]) for line in lines[1:])
+        for column in range(len(headers))
+    ]
+
+    def pad(cell: str, column: int) -> str:
+        space = " " * (widths[column] - cell_len(cell))
+        return space + cell if right[column] else cell + space
+
+    return "\n".join(
+        "  ".join(pad(cell, column) for column, cell in enumerate(line)).rstrip() for line in lines
+    )
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "").replace(",", "").replace("%", "").strip().isdigit()
+
+
+def index_text(report: IndexReport, gallery: str) -> str:
+    """What indexing did, in a line or two."""
+    rate = report.photos / report.seconds if report.seconds > 0 else 0.0
+    parts = [f"{report.enrolled:,} enrolled"]
+    for count, words in (
+        (report.unchanged, "unchanged"),
+        (report.duplicates, "copies of enrolled photos"),
+        (report.removed, "removed"),
+        (len(report.refused), "left out"),
+    ):
+        if count:
+            parts.append(f"{count:,} {words}")
+    lines = [
+        f"{report.photos:,} photos in {report.seconds:.1f} s ({rate:,.0f}/s): " + ", ".join(parts),
+        f"{gallery}: {report.people:,} people",
+    ]
+    if report.several_faces:
+        lines.append(
+            f"{len(report.several_faces):,} photos show several faces; the largest was taken"
+        )
+    return "\n".join(lines)
+
+
+def answer_text(answer: PhotoAnswer) -> str:
+    """Who is in a photo."""
+    if not answer.faces:
+        return f"{answer.path}: {answer.reason or 'no face found'}"
+    count = len(answer.faces)
+    lines = [f"{answer.path}: {count} face{'s' if count > 1 else ''}"]
+    for face in answer.faces:
+        lines += _face_lines(face)
+    return "\n".join(lines)
+
+
+def _face_lines(face: Identification) -> list[str]:
+    x, y, width, height = (round(value) for value in face.box)
+    place = f"at {x},{y} {width}x{height}"
+    if face.threshold is None:
+        head = f"  not decided, {place}: the encoder has no threshold; give one: --threshold"
+    elif face.identity is None:
+        head = f"  not identified, {place}: nobody within {face.threshold:.3f}"
+    else:
+        head = f"  {face.identity}, {place}"
+    lines = [head]
+    for number, candidate in enumerate(face.candidates, start=1):
+        inside = face.threshold is not None and candidate.distance <= face.threshold
+        mark = "accepted" if inside and number == 1 else "near" if inside else ""
+        lines.append(
+            f"    {number}. {candidate.distance:.3f}  {candidate.identity}  {mark}".rstrip()
+        )
+    return lines
+
+
+def answer_rows(answers: Iterable[PhotoAnswer]) -> list[list[object]]:
+    """A row a candidate, under CSV_COLUMNS; a photo without a face has one row of its own."""
+    rows: list[list[object]] = []
+    for answer in answers:
+        if not answer.faces:
+            rows.append([answer.path, *[""] * (len(CSV_COLUMNS) - 1)])
+        for number, face in enumerate(answer.faces, start=1):
+            head = [answer.path, number, *(round(value, 1) for value in face.box)]
+            head += [face.identity or "", "" if face.threshold is None else face.threshold]
+            rows += [
+                [*head, rank, candidate.identity, f"{candidate.distance:.6f}", candidate.photo]
+                for rank, candidate in enumerate(face.candidates, start=1)
+            ] or [[*head, "", "", "", ""]]
+    return rows
+
+
+def as_csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as RFC 4180 lines, without the last line's end."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().removesuffix("\n")
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Whether two photos show one person."""
+    if comparison.same is None:
+        return f"distance {comparison.distance:.3f}; no threshold, give one: --threshold"
+    words = "the same person" if comparison.same else "different people"
+    return f"{words}: distance {comparison.distance:.3f}, threshold {comparison.threshold:.3f}"
+
+
+def people_text(people: Sequence[Person]) -> str:
+    """Everyone enrolled."""
+    if not people:
+        return "nobody is enrolled"
+    rows = [[person.name, person.templates, ", ".join(person.aliases)] for person in people]
+    return table(["name", "templates", "also"], rows)
+
+
+def person_text(details: PersonDetails) -> str:
+    """One person and where their templates came from."""
+    person = details.person
+    lines = [f"{person.name}: {person.templates} template{'s' if person.templates != 1 else ''}"]
+    if person.aliases:
+        lines.append("also: " + ", ".join(person.aliases))
+    lines += [f"  {template.photo or '(file unknown)'}" for template in details.templates]
+    lines += [f"  {row.path}  left out: {row.reason}" for row in details.refused]
+    return "\n".join(lines)
+
+
+def gallery_text(info: GalleryInfo) -> str:
+    """What a gallery holds."""
+    threshold = "none" if info.threshold is None else f"{info.threshold:.3f}"
+    behind = f", {info.waiting:,} templates behind" if info.waiting else ""
+    rows = [
+        ("gallery", info.folder),
+        ("people", f"{info.people:,}"),
+        ("templates", f"{info.templates:,}"),
+        ("left out", f"{info.refused:,} files"),
+        ("encoder", f"{info.encoder_name} ({info.encoder_fingerprint[:8]}), {info.dim}-d"),
+        ("detector", info.detector_fingerprint),
+        ("threshold", threshold),
+        ("index", info.index_kind + behind),
+        ("on disk", f"{info.bytes / 1e6:,.1f} MB"),
+        ("terms", info.terms),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows if value)
+
+
+def evaluation_text(report: EvaluationReport) -> str:
+    """The figures of an evaluation."""
+    lines = [
+        f"{report.protocol}: {report.identities:,} people, {report.templates:,} templates; "
+        f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s"
+    ]
+    lines += [f"rank-{k:<4} {_percent(share)}" for k, share in report.rank.items()]
+    if report.threshold is None:
+        lines.append("no threshold: give one with --threshold to count acceptances")
+    else:
+        lines.append(f"at threshold {report.threshold:.3f}")
+        if report.tpir is not None:
+            lines.append(f"  TPIR {_percent(report.tpir)}  identified, of the mated probes")
+        if report.fpir is not None:
+            lines.append(f"  FPIR {_percent(report.fpir)}  accepted, of the non-mated probes")
+    if report.enrolled:
+        lines.append(f"{report.enrolled:,} photos are in the gallery themselves and were left out")
+    if report.refused:
+        lines.append(f"{len(report.refused):,} photos showed no face or could not be read")
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:6.2f} %"
