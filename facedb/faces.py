@@ -22,18 +22,12 @@ import onnxruntime.capi.onnxruntime_pybind11_state as ort_state
 onnxruntime.disable_telemetry_events()
 
 CROP_SIDE: Final = 112
-TEMPLATE: Final[NDArray[np.float64]] = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
+TEMPLATE: Final[NDArray[np.float64]] = np.array([
+    (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655),
+    (70.7299, 92.2041),
+])  # fmt: skip
 """float64[5, 2]: where ArcFace (Deng et al., CVPR 2019) puts the landmarks in a crop of 112."""
 
-CROP_SHARE: Final = 112 / 160
 NO_DETECTOR: Final = (
     "no face detector: give one with --detector FILE or FACEDB_DETECTOR=FILE (a YuNet .onnx), "
     "or --detector none where the photos are aligned crops already"
@@ -45,14 +39,9 @@ _YUNET_OUTPUTS: Final = tuple(
 _NO_ROOM: Final = np.empty(0, np.float32)
 
 _ORT_ERRORS: Final = (
-    ort_state.Fail,
-    ort_state.InvalidArgument,
-    ort_state.InvalidGraph,
-    ort_state.InvalidProtobuf,
-    ort_state.NoModel,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-)
+    ort_state.Fail, ort_state.InvalidArgument, ort_state.InvalidGraph, ort_state.InvalidProtobuf,
+    ort_state.NoModel, ort_state.NotImplemented, ort_state.RuntimeException,
+)  # fmt: skip
 
 Rows = NDArray[np.float32]
 """float32[n, 15], YuNet's own: x, y, width, height, five x-y landmarks, score."""
@@ -78,37 +67,39 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScalePolicy:
-    """At which sizes a photo is looked at, chosen by scripts/bench_detection.py.
+    """At which sizes a photo is looked at; scripts/bench_detection.py chose the defaults.
 
     Attributes:
-        sides: long sides in pixels, one pass each; a photo that is smaller than a side is looked
-            at as it is, once.
+        sides: long sides in pixels, one pass each, the coarsest first.
         least_side: a photo whose long side is smaller is enlarged to it.
+        rescue_sides: looked at in turn while nothing was found; reducing a photo takes away noise.
         threshold: the least detector score in [0, 1] that is a face.
         overlap: two finds with a larger intersection over union are one face.
     """
 
-    sides: tuple[int, ...] = (320, 1280)
+    sides: tuple[int, ...] = (480, 1280)
     least_side: int = 224
+    rescue_sides: tuple[int, ...] = (160, 96)
     threshold: float = 0.6
     overlap: float = 0.3
 
     def scales(self, long_side: int) -> list[float]:
-        """Factors by which to resize a photo of this long side, the coarsest first."""
-        sides = {max(self.least_side, min(side, long_side)) for side in self.sides}
-        return [side / long_side for side in sorted(sides)]
+        """Factors by which to resize a photo of this long side, the coarsest first.
+
+        The finest is the photo as it is, up to the last side; a coarser one that is nearly as
+        fine, under 1.5 times, would find nothing more.
+        """
+        finest = max(self.least_side, min(self.sides[-1], long_side))
+        coarser = [side for side in self.sides[:-1] if side * 1.5 <= finest]
+        return [side / long_side for side in (*coarser, finest)]
 
 
 class YuNet:
     """YuNet (Wu et al., Machine Intelligence Research 20, 2023), run by ONNX Runtime.
 
     The same faces as cv2.FaceDetectorYN (a test holds them side by side) in less than half the
-    time, and one session serves every thread.
-
-    Args:
-        model_file: a YuNet .onnx.
-        policy: at which sizes to look.
-        threads: how many threads one call may use.
+    time, and one session serves every thread. A model that fixes its input size, as the release of
+    March 2023 does, is shown each view in the corner of that size.
 
     Raises:
         DetectorError: the file is missing, is no YuNet model, or is damaged.
@@ -117,28 +108,30 @@ class YuNet:
     name = "yunet"
 
     def __init__(
-        self,
-        model_file: str | os.PathLike[str],
-        policy: ScalePolicy | None = None,
-        threads: int = 1,
+        self, model_file: str | os.PathLike[str], policy: ScalePolicy | None = None
     ) -> None:
         file = os.fspath(model_file)
         model = _read_model(file)
         self.fingerprint = f"{self.name}:{hashlib.sha256(model).hexdigest()[:16]}"
         self._policy = policy or ScalePolicy()
-        self._network = _Network(file, model, threads)
+        self._network = _Network(file, model)
 
     def detect(self, photo: Photo) -> list[Face]:
         """The faces of a photo, the one that counts first."""
-        height, width = photo.pixels.shape[:2]
-        scales = self._policy.scales(max(height, width))
-        found = np.concatenate([self._look(photo.pixels, scale) for scale in scales])
+        long_side = max(photo.pixels.shape[:2])
+        passes = [self._look(photo.pixels, scale) for scale in self._policy.scales(long_side)]
+        for side in self._policy.rescue_sides:
+            if side < long_side and not any(len(rows) for rows in passes):
+                passes.append(self._look(photo.pixels, side / long_side))
+        found = np.concatenate(passes)
         rows = found[_suppress(found, self._policy.overlap)]
         return ranked([_face(row, photo) for row in rows], photo.width, photo.height)
 
     def _look(self, pixels: Pixels, scale: float) -> Rows:
         """One pass at one scale; the rows are in the pixels given."""
         height, width = pixels.shape[:2]
+        if self._network.fixed is not None:
+            scale = min(scale, self._network.fixed[0] / height, self._network.fixed[1] / width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         rows = self._network.rows(_resize(pixels, size), self._policy.threshold)
         rows[:, :14:2] *= width / size[0]
@@ -147,17 +140,19 @@ class YuNet:
 
 
 class _Network:
-    """The YuNet graph: pixels in, candidate rows out."""
+    """The YuNet graph: pixels in, candidate rows out. `fixed` is its input's height and width."""
 
-    def __init__(self, file: str, model: bytes, threads: int) -> None:
+    def __init__(self, file: str, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.log_severity_level = 4
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
             )
             self._input = self._session.get_inputs()[0]
+            down, across = self._input.shape[2:]
+            self.fixed = (down, across) if isinstance(down, int) else None
             self._local = threading.local()
             self.rows(np.zeros((64, 64, 3), np.uint8), 1.0)
         except _ORT_ERRORS as error:
@@ -174,11 +169,12 @@ class _Network:
     def _blob(self, view: Pixels) -> NDArray[np.float32]:
         """BGR planes 0..255, zeros to the right and below; the memory is used again."""
         height, width = view.shape[:2]
-        down, across = (-(-side // _STRIDES[-1]) * _STRIDES[-1] for side in (height, width))
+        last = _STRIDES[-1]
+        down, across = self.fixed or (-(-height // last) * last, -(-width // last) * last)
         size = 3 * down * across
         if getattr(self._local, "room", _NO_ROOM).size < size:
             self._local.room = np.empty(size, np.float32)
-        blob = self._local.room[:size].reshape(1, 3, down, across)
+        blob: NDArray[np.float32] = self._local.room[:size].reshape(1, 3, down, across)
         blob[:, :, height:] = 0
         blob[..., width:] = 0
         blob[0, :, :height, :width] = view.transpose(2, 0, 1)[::-1]
@@ -203,7 +199,7 @@ def _candidates(
 class CropsOnly:
     """For photos that are aligned crops already (`--detector none`): one face each, unseen.
 
-    The face is the centre of the crop, 112 of 160 pixels or the same share of another size; a
+    The face is the centre of the crop, 112 of 160 pixels or 0.7 of another size; a
     crop of exactly 112x112 is taken whole.
     """
 
@@ -214,7 +210,7 @@ class CropsOnly:
         """The one face of the crop, score 1.0, with the template's landmarks."""
         height, width = photo.pixels.shape[:2]
         whole = height == width == CROP_SIDE
-        side = CROP_SIDE if whole else round(min(height, width) * CROP_SHARE)
+        side = CROP_SIDE if whole else round(min(height, width) * 0.7)
         left, top = (width - side) // 2, (height - side) // 2
         square = photo.pixels[top : top + side, left : left + side]
         scale = photo.width / width, photo.height / height
@@ -281,9 +277,9 @@ def align(pixels: Pixels, landmarks: NDArray[np.floating]) -> Pixels:
     down first, since warpAffine reads only four pixels for each of its own.
     """
     matrix = similarity(landmarks, TEMPLATE)
-    shrink = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
+    shrink = min(int(1 / np.hypot(matrix[0, 0], matrix[1, 0])), *pixels.shape[:2])
     if shrink >= 2:
-        pixels, corner = _around(pixels, matrix)
+        pixels, corner = _around(pixels, matrix, shrink)
         pixels = _average(pixels, shrink)
         # Pixel centres: small (i + 0.5) * shrink - 0.5 is where its block's middle was.
         matrix[:, 2] += matrix[:, :2] @ (corner + (shrink - 1) / 2)
@@ -291,14 +287,15 @@ def align(pixels: Pixels, landmarks: NDArray[np.floating]) -> Pixels:
     return np.asarray(cv2.warpAffine(pixels, matrix, (CROP_SIDE, CROP_SIDE)), np.uint8)
 
 
-def _around(pixels: Pixels, matrix: NDArray[np.float64]) -> tuple[Pixels, NDArray[np.float64]]:
-    """The part of the pixels that the crop reads, and its left top corner (x, y)."""
+def _around(
+    pixels: Pixels, matrix: NDArray[np.float64], margin: int
+) -> tuple[Pixels, NDArray[np.float64]]:
+    """The part of the pixels that the crop reads, no smaller than the margin, and its corner."""
     corners = np.array([[0, 0], [CROP_SIDE, 0], [0, CROP_SIDE], [CROP_SIDE, CROP_SIDE]])
     there = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    margin = 2 / np.hypot(matrix[0, 0], matrix[1, 0])
     limits = np.array([pixels.shape[1], pixels.shape[0]])
-    low = np.clip(np.floor(there.min(axis=0) - margin), 0, limits - 1).astype(int)
-    high = np.clip(np.ceil(there.max(axis=0) + margin), low + 1, limits).astype(int)
+    low = np.clip(there.min(axis=0) - 2 * margin, 0, limits - margin).astype(int)
+    high = np.clip(there.max(axis=0) + 2 * margin, low + margin, limits).astype(int)
     return pixels[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
 
 

@@ -95,6 +95,8 @@ class Gallery:
         added, removed = self.store.pending(behind)
         count = state.snapshot.count if state.snapshot else 0
         if not removed and added <= max(1000, count // 50) and (count or not added):
+            # A process that was killed may have left files with vectors that are gone by now.
+            snapshots.clean(self.folder, keep=state.snapshot.file if state.snapshot else None)
             return False
         self.publish()
         return True

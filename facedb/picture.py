@@ -194,7 +194,9 @@ class _Sheet:
         taken = list(boxes)
         frame = (_EDGE, top, _EDGE + width, top + height)
         for number, (box, face) in enumerate(zip(boxes, self.answer.faces, strict=True), start=1):
-            taken.append(_label(self.canvas, frame, taken, number, box, face))
+            plate, place = _label(frame, taken, number, (box, face))
+            self.canvas.paste(plate, place[:2], plate)
+            taken.append(place)
 
     def _placed(self, box: Box, top: int) -> _Rectangle:
         """A face's box on the picture, held inside the photo."""
@@ -206,13 +208,7 @@ class _Sheet:
 
     def _row(self, left: int, top: int, number: int, face: Identification) -> None:
         colour = _colour(face)
-        at = _tag(self.canvas, (left, top), str(number), face)
-        name = _Ink(22, colour, bold=True)
-        room = self.size[0] - _EDGE - at - 10
-        why = _why(face)
-        why_room = math.ceil(_font(why, 18, False).getlength(why)) + 14
-        at += 10 + _text(self.canvas, (at + 10, top + 24), _who(face), name, room - why_room)
-        _text(self.canvas, (at + 14, top + 24), why, _Ink(18, _PALE))
+        self._heading(left, top, number, face)
         below = top + _HEADING
         self._thumbnail(left, below, self.probe, face.box, (colour, 4))
         _text(self.canvas, (left, below + self.thumb + 24), f"face {number}", _Ink(18, _PALE))
@@ -225,13 +221,25 @@ class _Sheet:
         for place, candidate in enumerate(face.candidates[:MOST_CANDIDATES]):
             self._candidate(left + place * (self.thumb + _GAP), below, candidate, face)
 
+    def _heading(self, left: int, top: int, number: int, face: Identification) -> None:
+        plate = _plate(str(number), face)
+        self.canvas.paste(plate, (left, top + 2), plate)
+        left += plate.width + 10
+        why, pale = _why(face), _Ink(18, _PALE)
+        room = self.size[0] - _EDGE - left - _width(why, pale) - 14
+        name = _fitted(_who(face), _Ink(22, _colour(face), bold=True), room)
+        left += 14 + _text(self.canvas, (left, top + 23), name, _Ink(22, _colour(face), bold=True))
+        _text(self.canvas, (left, top + 23), why, pale)
+
     def _candidate(self, left: int, top: int, candidate: Candidate, face: Identification) -> None:
         accepted = candidate.identity == face.identity
         frame = (ACCEPTED, 6) if accepted else (_LINE, 2)
         self._thumbnail(left, top, self._gallery_photo(candidate), candidate.box, frame)
         below = top + self.thumb
         if accepted:
-            _pill(self.canvas, left + self.thumb // 2, below, "accepted")
+            plate = _plate("accepted", face)
+            place = left + (self.thumb - plate.width) // 2, below - plate.height + 8
+            self.canvas.paste(plate, place, plate)
         _text(self.canvas, (left, below + 28), candidate.identity, _Ink(18), self.thumb)
         distance = f"{candidate.distance:.3f}"
         ink = _Ink(18, ACCEPTED if accepted else _PALE, bold=accepted)
@@ -294,3 +302,150 @@ def _why(face: Identification) -> str:
     if face.identity is None:
         return f"nobody within {face.threshold:.3f}{shown}"
     return f"accepted{shown}"
+
+
+def _label(
+    frame: _Rectangle, taken: list[_Rectangle], number: int, marked: tuple[_Rectangle, Identification]
+) -> tuple[Image.Image, _Rectangle]:
+    """A face's name plate and its place in the photo, free of others where there is room."""
+    (left, top, right, bottom), face = marked
+    plates = [_plate(f"{number}  {_who(face)}", face, 260), _plate(str(number), face)]
+    places: list[tuple[Image.Image, _Rectangle]] = []
+    for plate in plates:
+        width, height = plate.size
+        x = max(frame[0], min(left, frame[2] - width))
+        outside = [y for y in (top - height - 4, bottom + 5) if frame[1] <= y <= frame[3] - height]
+        places += [(plate, (x, y, x + width, y + height)) for y in outside]
+    for plate, place in places:
+        if not any(_overlap(place, other) for other in taken):
+            return plate, place
+    plate = plates[0] if plates[0].width <= right - left else plates[1]
+    return plate, (left, bottom - plate.height, left + plate.width, bottom)
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    across = one[0] < other[2] and other[0] < one[2]
+    return across and one[1] < other[3] and other[1] < one[3]
+
+
+def _grown(box: _Rectangle, by: int) -> _Rectangle:
+    return box[0] - by, box[1] - by, box[2] + by, box[3] + by
+
+
+def _plate(words: str, face: Identification, most: int = 200) -> Image.Image:
+    """The words behind the face's mark on its colour, RGBA."""
+    ink = _Ink(16, "white", bold=True)
+    words = _fitted(words, ink, most - 36)
+    plate = Image.new("RGBA", (36 + _width(words, ink), 26), _colour(face))
+    plate.putalpha(_rounded(plate.size, 8))
+    plate.paste("white", (8, 6), _mark(face, 14))
+    _text(plate, (28, 19), words, ink)
+    return plate
+
+
+def _mark(face: Identification, side: int) -> Image.Image:
+    """A check, a cross or, undecided, a dash; as a mask."""
+    match face.threshold, face.identity:
+        case None, _:
+            lines = [((1, 5), (9, 5))]
+        case _, None:
+            lines = [((1, 1), (9, 9)), ((1, 9), (9, 1))]
+        case _:
+            lines = [((0, 5), (4, 9)), ((4, 9), (10, 1))]
+    mask = Image.new("L", (side * 4, side * 4))
+    unit = side * 4 / 10
+    for line in lines:
+        ends = [(x * unit, y * unit) for x, y in line]
+        ImageDraw.Draw(mask).line(ends, 255, side * 4 // 6)
+    return mask.reduce(4)
+
+
+def _rounded(size: tuple[int, int], radius: int, width: int = 0) -> Image.Image:
+    """A mask of a rectangle with round corners: filled, or a line of that width."""
+    mask = Image.new("L", (size[0] * 4, size[1] * 4))
+    box = (0, 0, mask.width - 1, mask.height - 1)
+    draw = ImageDraw.Draw(mask)
+    draw.rounded_rectangle(box, radius * 4, None if width else 255, 255, width * 4)
+    return mask.reduce(4)
+
+
+def _cut(photo: Photo, box: Box, side: int) -> Image.Image | None:
+    """The face with some margin, [side, side]; None where the photo doesn't reach the box."""
+    height, width = photo.pixels.shape[:2]
+    scale = width / photo.width
+    across, down = box[2] * scale, box[3] * scale
+    middle = box[0] * scale + across / 2, box[1] * scale + down / 2
+    if not (0 <= middle[0] < width and 0 <= middle[1] < height):
+        return None
+    square = max(1.0, min(_MARGIN * max(across, down), width, height))
+    left = min(max(middle[0] - square / 2, 0), width - square)
+    top = min(max(middle[1] - square / 2, 0), height - square)
+    area = (left, top, left + square, top + square)
+    image = Image.fromarray(photo.pixels)
+    return image.resize((side, side), Image.Resampling.LANCZOS, area)
+
+
+def _silhouette(side: int) -> Image.Image:
+    """Stands for a photo that is not there."""
+    image = Image.new("RGB", (400, 400), _EMPTY)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((140, 90, 260, 230), "#c3c8ce")
+    draw.ellipse((80, 255, 320, 560), "#c3c8ce")
+    image = image.resize((side, side), Image.Resampling.LANCZOS)
+    _text(image, (10, 22), "photo not found", _Ink(14, _PALE), side - 20)
+    return image
+
+
+def _text(
+    image: Image.Image, at: tuple[int, int], words: str, ink: _Ink, room: float = math.inf
+) -> int:
+    """Write on the base line at `at`; returns the width in pixels."""
+    words = _fitted(words, ink, room)
+    font = _font(words, ink.size, ink.bold)
+    ImageDraw.Draw(image).text(at, words, ink.colour, font, "ls")
+    return _width(words, ink)
+
+
+def _width(words: str, ink: _Ink) -> int:
+    return math.ceil(_font(words, ink.size, ink.bold).getlength(words))
+
+
+def _fitted(words: str, ink: _Ink, room: float) -> str:
+    """The words on one line, cut with an ellipsis where the room ends."""
+    words = " ".join(words.encode("utf-8", "replace").decode().split())
+    if _width(words, ink) <= room:
+        return words
+    while words and _width(words + "…", ink) > room:
+        words = words[:-1].rstrip()
+    return words + "…"
+
+
+@lru_cache(maxsize=512)
+def _font(words: str, size: int, bold: bool) -> _Font:
+    """The first font with all letters of the words, else that with the most of them."""
+    letters = {letter for letter in words if unicodedata.category(letter)[0] not in "CMZ"}
+    best, most = None, -1
+    for font in _fonts(size, bold):
+        missing = bytes(font.getmask("\U0010ffff"))
+        found = sum(bytes(font.getmask(letter)) != missing for letter in letters)
+        if found > most:
+            best, most = font, found
+        if found == len(letters):
+            break
+    return best or ImageFont.load_default(size)
+
+
+def _fonts(size: int, bold: bool) -> Iterator[ImageFont.FreeTypeFont]:
+    names = [pair[1] for pair in _FONTS if bold and pair[1]] + [pair[0] for pair in _FONTS]
+    for name in names:
+        font = _opened(name, size)
+        if font is not None:
+            yield font
+
+
+@lru_cache(maxsize=256)
+def _opened(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:
+        return None

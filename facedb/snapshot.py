@@ -111,10 +111,11 @@ def set_aside(folder: Path, name: str) -> None:
 
 def clean(folder: Path, keep: str | None) -> None:
     """Delete every index file but `keep`: older ones, temporary ones, those set aside."""
-    for file in folder.glob("index-*.faiss*"):
-        if file.name != keep:
-            file.unlink(missing_ok=True)
-    sync_folder(folder)
+    strays = [file for file in folder.glob("index-*.faiss*") if file.name != keep]
+    for file in strays:
+        file.unlink(missing_ok=True)
+    if strays:
+        sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

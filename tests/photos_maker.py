@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedb import photos
+from facedb.photos import reasons
 
 Pixels = NDArray[np.uint8]
 ORIENTATION = 0x0112
@@ -92,23 +92,23 @@ def bad_files(folder: Path) -> dict[Path, str]:
     folder.mkdir(parents=True, exist_ok=True)
     noisy = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     contents = {
-        "empty.jpg": (b"", photos.EMPTY),
-        "text.jpg": (b"this is no picture\n" * 20, photos.NOT_AN_IMAGE),
-        "page.png": (b"<!DOCTYPE html><html></html>", photos.NOT_AN_IMAGE),
-        "zeros.jpg": (bytes(5000), photos.NOT_AN_IMAGE),
-        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n", photos.NOT_AN_IMAGE),
-        "bomb.png": (bomb(), photos.BOMB),
-        "tiny.png": (encoded("PNG", scene(96, 15)), photos.TOO_SMALL),
-        "head_only.jpg": (b"\xff\xd8\xff\xe0" + bytes(30), photos.DAMAGED),
+        "empty.jpg": (b"", reasons.EMPTY),
+        "text.jpg": (b"this is no picture\n" * 20, reasons.NOT_AN_IMAGE),
+        "page.png": (b"<!DOCTYPE html><html></html>", reasons.NOT_AN_IMAGE),
+        "zeros.jpg": (bytes(5000), reasons.NOT_AN_IMAGE),
+        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n", reasons.NOT_AN_IMAGE),
+        "bomb.png": (bomb(), reasons.BOMB),
+        "tiny.png": (encoded("PNG", scene(96, 15)), reasons.TOO_SMALL),
+        "head_only.jpg": (b"\xff\xd8\xff\xe0" + bytes(30), reasons.DAMAGED),
     }
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
         whole = encoded(kind, noisy)
-        contents[f"cut.{kind.lower()}"] = (whole[: len(whole) // 2], photos.DAMAGED)
+        contents[f"cut.{kind.lower()}"] = (whole[: len(whole) // 2], reasons.DAMAGED)
     for name, (data, _) in contents.items():
         (folder / name).write_bytes(data)
     loop = folder / "loop.jpg"
     os.symlink("loop.jpg", loop)
     dangling = folder / "dangling.jpg"
     os.symlink("nowhere.jpg", dangling)
-    reasons = {folder / name: reason for name, (_, reason) in contents.items()}
-    return reasons | {loop: photos.SYMLINK_LOOP, dangling: photos.MISSING}
+    written = {folder / name: reason for name, (_, reason) in contents.items()}
+    return written | {loop: reasons.SYMLINK_LOOP, dangling: reasons.MISSING}

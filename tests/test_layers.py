@@ -144,8 +144,20 @@ def test_query_runs_without_torch() -> None:
 
 def test_public_names() -> None:
     assert sorted(facedb.__all__) == sorted(
-        "Candidate Comparison Face FaceDB FacedbError Identification People Photo PhotoAnswer "
-        "Settings __version__ open".split()
+        [
+            "Candidate",
+            "Comparison",
+            "Face",
+            "FaceDB",
+            "FacedbError",
+            "Identification",
+            "People",
+            "Photo",
+            "PhotoAnswer",
+            "Settings",
+            "__version__",
+            "open",
+        ]
     )
     for name in facedb.__all__:
         assert getattr(facedb, name) is not None

@@ -239,9 +239,8 @@ class Store:
         found: dict[int, int] = {}
         with self._reading() as connection:
             for block in blocks(template_ids):
-                found.update(
-                    row.tuple() for row in connection.execute(_IDENTITY_OF, {"ids": block})
-                )
+                for row in connection.execute(_IDENTITY_OF, {"ids": block}):
+                    found[row[0]] = row[1]
         return found
 
     def describe(self, template_ids: Sequence[int]) -> dict[int, StoredTemplate]:

@@ -63,7 +63,7 @@ class Writer:
         canonical: dict[int, str] = {}
         for block in blocks(sorted(set(found.values()))):
             query = sa.select(columns.id, columns.name).where(columns.id.in_(block))
-            canonical.update(row.tuple() for row in self._connection.execute(query))
+            canonical |= {row[0]: row[1] for row in self._connection.execute(query)}
         return {name: canonical[identity_id] for name, identity_id in found.items()}
 
     def owners_of_photos(self, digests: Sequence[str]) -> dict[str, str]:

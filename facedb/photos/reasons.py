@@ -1,0 +1,46 @@
+"""Why a photo or a folder was refused: short phrases that are stored, listed and compared."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+MISSING: Final = "no such file"
+DENIED: Final = "permission denied"
+SYMLINK_LOOP: Final = "symlink loop"
+FOLDER: Final = "is a folder"
+SPECIAL: Final = "not a regular file"
+UNREADABLE: Final = "cannot be read"
+EMPTY: Final = "empty file"
+HUGE_FILE: Final = "file larger than 512 MB"
+NOT_AN_IMAGE: Final = "not an image"
+DAMAGED: Final = "truncated or damaged image"
+BOMB: Final = "more than 175 million pixels"
+TOO_SMALL: Final = "smaller than 16 pixels"
+NO_HEIC: Final = "HEIC needs: pip install '.[heic]'"
+NO_AVIF: Final = "AVIF is not in this build of Pillow"
+NOT_PIXELS: Final = "not uint8 of shape [H, W, 3] or [H, W]"
+NOT_A_PHOTO: Final = "not a photo file"
+NO_PERSON: Final = "lies outside a person's folder"
+NO_PHOTOS: Final = "no photos in this folder"
+BAD_NAME: Final = "name is not valid UTF-8"
+
+REASONS: Final = (
+    MISSING, DENIED, SYMLINK_LOOP, FOLDER, SPECIAL, UNREADABLE, EMPTY, HUGE_FILE, NOT_AN_IMAGE,
+    DAMAGED, BOMB, TOO_SMALL, NO_HEIC, NO_AVIF, NOT_PIXELS, NOT_A_PHOTO, NO_PERSON, NO_PHOTOS,
+    BAD_NAME,
+)  # fmt: skip
+"""Every reason that a PhotoError or a Skipped carries."""
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """The reason for what the operating system said."""
+    match error.errno if isinstance(error, OSError) else None:
+        case errno.ENOENT | errno.ENOTDIR:
+            return MISSING
+        case errno.EACCES | errno.EPERM:
+            return DENIED
+        case errno.ELOOP:
+            return SYMLINK_LOOP
+        case _:
+            return UNREADABLE

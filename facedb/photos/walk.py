@@ -1,0 +1,178 @@
+"""Folder -> (identity, path). Nothing here writes to disk, and nothing is ever moved."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from facedb.errors import InputError
+from facedb.photos import reasons
+
+PHOTO_SUFFIXES: Final = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".tif", ".tiff",
+    ".webp", ".avif", ".heic", ".heif", ".hif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k",
+))  # fmt: skip
+_LITTER: Final = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
+
+
+class PersonPhoto(NamedTuple):
+    """A photo file and the person in whose folder it lies (the folder's name, NFC)."""
+
+    identity: str
+    path: str
+
+
+class Skipped(NamedTuple):
+    """A file or folder that was left out; `path` is printable, `reason` one of REASONS."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleWalk:
+    """A folder of people: `entries` by identity, then path; `skipped` by path."""
+
+    entries: list[PersonPhoto]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoWalk:
+    """Photo files in the order given, each folder's by path; `skipped` by path."""
+
+    paths: list[str]
+    skipped: list[Skipped]
+
+
+def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
+    """List the photos of a folder that holds a sub-folder per person.
+
+    Folders inside a person's folder belong to that person. Symlinks are followed, loops cut.
+    Hidden files and folders (a leading dot, Thumbs.db, __MACOSX ...) are passed over silently;
+    everything else that is left out is listed.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    top = os.fspath(folder)
+    entries: list[PersonPhoto] = []
+    skipped: list[Skipped] = []
+    listing, key = _listing_of_top(top)
+    for item in listing:
+        if not _usable(item, skipped):
+            continue
+        if not item.is_dir():
+            photo = _is_photo_name(item.name)
+            skipped.append(Skipped(item.path, reasons.NO_PERSON if photo else reasons.NOT_A_PHOTO))
+            continue
+        before = len(skipped)
+        photos = list(_photos_below(item.path, skipped, key))
+        if not photos and len(skipped) == before:
+            skipped.append(Skipped(item.path, reasons.NO_PHOTOS))
+        identity = unicodedata.normalize("NFC", item.name)
+        entries += [PersonPhoto(identity, path) for path in photos]
+    return PeopleWalk(sorted(entries), sorted(skipped))
+
+
+def walk_photos(paths: Iterable[str | os.PathLike[str]]) -> PhotoWalk:
+    """List the photos named: a file as it is, a folder as all photo files below it.
+
+    A file that is missing or no photo stays in the list, for load_photo to refuse it by name.
+    """
+    photos: list[str] = []
+    skipped: list[Skipped] = []
+    for path in [os.fspath(path) for path in paths]:
+        if os.path.isdir(path):
+            photos += sorted(_photos_below(path, skipped))
+        elif _is_text(path):
+            photos.append(path)
+        else:
+            skipped.append(Skipped(_printable(path), reasons.BAD_NAME))
+    return PhotoWalk(photos, sorted(skipped))
+
+
+_Key = tuple[int, int]
+
+
+def _photos_below(folder: str, skipped: list[Skipped], *above: _Key) -> Iterator[str]:
+    """Photo files below a folder, each real folder once; `above` are folders it lies in."""
+    seen = set(above)
+    waiting = deque([(folder, frozenset(above))])
+    while waiting:
+        path, ancestors = waiting.popleft()
+        try:
+            key = _key(path)
+            listing = [] if key in seen else _listing(path)
+        except OSError as error:
+            skipped.append(Skipped(path, reasons.reason_of(error)))
+            continue
+        if key in ancestors:
+            skipped.append(Skipped(path, reasons.SYMLINK_LOOP))
+        seen.add(key)
+        for item in listing:
+            if not _usable(item, skipped):
+                continue
+            if item.is_dir():
+                waiting.append((item.path, ancestors | {key}))
+            elif _is_photo_name(item.name):
+                yield item.path
+            else:
+                skipped.append(Skipped(item.path, reasons.NOT_A_PHOTO))
+
+
+def _listing_of_top(top: str) -> tuple[list[os.DirEntry[str]], _Key]:
+    try:
+        return _listing(top), _key(top)
+    except NotADirectoryError as error:
+        raise InputError(f"{top}: not a folder; give one that holds a folder per person") from error
+    except OSError as error:
+        reason = reasons.reason_of(error).replace("file", "folder")
+        raise InputError(f"{top}: {reason}") from error
+
+
+def _listing(folder: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder, links last, so that a folder is met under its own name first."""
+    with os.scandir(folder) as items:
+        return sorted(items, key=lambda item: (item.is_symlink(), item.name))
+
+
+def _usable(item: os.DirEntry[str], skipped: list[Skipped]) -> bool:
+    """Whether to look at it at all; says why not, unless it is hidden."""
+    if item.name.startswith(".") or item.name.casefold() in _LITTER:
+        return False
+    if not _is_text(item.path):
+        skipped.append(Skipped(_printable(item.path), reasons.BAD_NAME))
+        return False
+    if item.is_symlink():
+        try:
+            item.stat()
+        except OSError as error:
+            skipped.append(Skipped(item.path, reasons.reason_of(error)))
+            return False
+    return True
+
+
+def _is_photo_name(name: str) -> bool:
+    return os.path.splitext(name)[1].casefold() in PHOTO_SUFFIXES
+
+
+def _key(folder: str) -> _Key:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

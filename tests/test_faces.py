@@ -1,0 +1,375 @@
+"""faces.py: the alignment against its own mathematics, the detector on real photographs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import photos_maker as maker
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from facedb.errors import DetectorError
+from facedb.faces import (
+    TEMPLATE,
+    CropsOnly,
+    ScalePolicy,
+    YuNet,
+    align,
+    open_detector,
+    ranked,
+    similarity,
+)
+from facedb.photos import load_photo, photo_from_array
+from facedb.types import Face, Photo, Pixels
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+MODEL = SHARED / "models" / "face_detection_yunet_2026may.onnx"
+LFW = SHARED / "data" / "lfw" / "images"
+
+needs_model = pytest.mark.skipif(not MODEL.exists(), reason="no detector in ../shared/models")
+needs_faces = pytest.mark.skipif(
+    not (MODEL.exists() and LFW.exists()), reason="no detector or no LFW in ../shared"
+)
+
+
+def turned(angle: float, scale: float, shift: Sequence[float]) -> NDArray[np.float64]:
+    """A similarity transform, float64[2, 3], written down."""
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]]])
+
+
+def applied(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+# The alignment
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, -1.2, 3.1])
+@pytest.mark.parametrize("scale", [0.05, 1.0, 7.5])
+def test_a_known_transform_is_found_again(angle: float, scale: float) -> None:
+    known = turned(angle, scale, (12.5, -300.0))
+    assert np.allclose(similarity(TEMPLATE, applied(known, TEMPLATE)), known, atol=1e-9)
+
+
+def test_noisy_points_get_the_least_squares_solution() -> None:
+    generator = np.random.default_rng(5)
+    source, target = generator.normal(size=(2, 5, 2)) * 40
+    rows = [[x, -y, 1, 0] for x, y in source] + [[y, x, 0, 1] for x, y in source]
+    a, b, right, down = np.linalg.lstsq(np.array(rows), target.T.ravel(), rcond=None)[0]
+    assert np.allclose(similarity(source, target), [[a, -b, right], [b, a, down]])
+
+
+def test_a_face_is_never_mirrored() -> None:
+    mirrored = TEMPLATE * (-1, 1)
+    assert np.linalg.det(similarity(mirrored, TEMPLATE)[:, :2]) > 0
+
+
+def gradient(width: int, height: int) -> Pixels:
+    """Rises by a level every few pixels to the right (red) and downwards (green)."""
+    down, across = np.mgrid[0:height, 0:width].astype(float)
+    channels = [across / width * 255, down / height * 255, np.full_like(down, 7.0)]
+    return np.rint(np.stack(channels, axis=2)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.9, 2.5, 4.0, 9.3])
+def test_a_crop_shows_the_pixels_under_the_template(scale: float) -> None:
+    pixels = gradient(1600, 1400)
+    matrix = turned(0.25, scale, (420.0, 130.0))
+    crop = align(pixels, applied(matrix, TEMPLATE))
+    down, across = np.mgrid[0:112, 0:112]
+    there = applied(matrix, np.stack([across.ravel(), down.ravel()], axis=1).astype(float))
+    expected = there / (1600, 1400) * 255
+    inside = np.all((there > 0) & (there < (1599, 1399)), axis=1)
+    assert inside.mean() > 0.9
+    assert np.abs(crop.reshape(-1, 3)[inside, :2] - expected[inside]).max() < 1.2
+    assert crop.shape == (112, 112, 3)
+    assert crop.dtype == np.uint8
+
+
+def test_an_upright_face_at_template_size_is_cut_out_unchanged() -> None:
+    pixels = maker.scene(200, 180)
+    assert np.array_equal(align(pixels, TEMPLATE + np.array([30, 20])), pixels[20:132, 30:142])
+
+
+def test_a_large_face_is_averaged_and_not_sampled() -> None:
+    checks = np.indices((1200, 1200)).sum(axis=0) % 2 * 255
+    pixels = np.repeat(checks[..., None], 3, axis=2).astype(np.uint8)
+    crop = align(pixels, TEMPLATE * 8 + 100)
+    assert np.abs(crop.astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+def test_what_lies_outside_the_photo_is_black(scale: float) -> None:
+    crop = align(np.full((900, 900, 3), 200, np.uint8), TEMPLATE * scale - 56 * scale)
+    assert crop[:54, :54].max() == 0
+    assert crop[58:, 58:].min() == 200
+
+
+def test_landmarks_outside_the_photo_give_a_black_crop() -> None:
+    assert align(np.full((50, 50, 3), 200, np.uint8), TEMPLATE * 3 + 5000).max() == 0
+
+
+# Which face counts
+
+
+def face(x: float, y: float, width: float, height: float) -> Face:
+    empty = np.zeros((112, 112, 3), np.uint8)
+    return Face((x, y, width, height), TEMPLATE.astype(np.float32), 0.9, empty)
+
+
+def test_faces_rank_by_area_minus_twice_the_squared_offset() -> None:
+    large_in_the_corner = face(0, 0, 60, 60)  # 3600 - 2 * (70**2 + 70**2) = -16000
+    small_in_the_middle = face(90, 90, 20, 20)  # 400
+    large_in_the_middle = face(60, 60, 60, 60)  # 3600 - 2 * (10**2 + 10**2) = 3200
+    faces = [large_in_the_corner, small_in_the_middle, large_in_the_middle]
+    expected = [large_in_the_middle, small_in_the_middle, large_in_the_corner]
+    assert ranked(faces, 200, 200) == expected
+
+
+# Crops that need no detector
+
+
+def test_none_takes_the_centre_112_of_160() -> None:
+    scene = maker.scene(160, 160)
+    (found,) = open_detector("none").detect(photo_from_array(scene))
+    assert np.array_equal(found.crop, scene[24:136, 24:136])
+    assert np.allclose(found.landmarks, TEMPLATE + 24, atol=1e-3)
+    assert (found.box, found.score) == ((24, 24, 112, 112), 1.0)
+
+
+def test_none_takes_a_crop_of_112_whole() -> None:
+    scene = maker.scene(112, 112)
+    (found,) = CropsOnly().detect(photo_from_array(scene))
+    assert np.array_equal(found.crop, scene)
+    assert found.box == (0, 0, 112, 112)
+
+
+def test_none_scales_crops_of_another_size() -> None:
+    (found,) = CropsOnly().detect(photo_from_array(maker.scene(320, 400)))
+    assert found.box == (48, 88, 224, 224)
+    expected = maker.scene(320, 400)[88:312, 48:272].reshape(112, 2, 112, 2, 3).mean(axis=(1, 3))
+    assert np.abs(found.crop - expected).max() <= 1
+
+
+def test_none_speaks_in_pixels_of_the_full_photo(tmp_path: Path) -> None:
+    photo = load_photo(maker.save(tmp_path / "p.png", maker.scene(640, 640)), 160)
+    assert photo.pixels.shape == (160, 160, 3)
+    (found,) = CropsOnly().detect(photo)
+    assert found.box == (96, 96, 448, 448)
+    assert np.allclose(found.landmarks, (TEMPLATE + 24) * 4, atol=1e-2)
+
+
+# Choosing a detector
+
+
+def test_without_a_detector_both_ways_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACEDB_DETECTOR", raising=False)
+    with pytest.raises(DetectorError) as caught:
+        open_detector(None)
+    for words in ("--detector FILE", "FACEDB_DETECTOR", "--detector none"):
+        assert words in str(caught.value)
+
+
+def test_the_environment_names_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEDB_DETECTOR", "none")
+    detector = open_detector(None)
+    assert (detector.name, detector.fingerprint) == ("none", "none")
+
+
+def test_the_option_wins_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FACEDB_DETECTOR", "none")
+    with pytest.raises(DetectorError, match=r"gone\.onnx"):
+        open_detector(str(tmp_path / "gone.onnx"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", bytes(4000)])
+def test_a_file_that_is_no_detector_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "other.onnx").write_bytes(content)
+    with pytest.raises(DetectorError, match=r"other\.onnx: not a YuNet model"):
+        open_detector(str(tmp_path / "other.onnx"))
+
+
+@needs_model
+def test_a_damaged_or_foreign_model_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = MODEL.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(model[:100_000] + model[-20_000:])
+    for file in (tmp_path / "cut.onnx", SHARED / "models" / "mobilefacenet_foamliu.onnx", tmp_path):
+        with pytest.raises(DetectorError, match=file.name):
+            open_detector(str(file))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_photo_is_looked_at_no_larger_than_it_is() -> None:
+    policy = ScalePolicy(sides=(300, 1200), least_side=200)
+    assert policy.scales(2400) == [0.125, 0.5]
+    assert policy.scales(600) == [0.5, 1.0]
+    assert policy.scales(440) == [1.0]
+    assert policy.scales(250) == [1.0]
+    assert policy.scales(100) == [2.0]
+
+
+# The detector on real photographs
+
+
+@pytest.fixture(scope="module")
+def yunet() -> YuNet:
+    return YuNet(MODEL)
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Photo]:
+    files = [next(folder.iterdir()) for folder in sorted(LFW.iterdir())[::190]]
+    return [load_photo(file) for file in files]
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(np.add(one[:2], one[2:]), np.add(other[:2], other[2:]))
+    common = float(np.prod(np.maximum(high - low, 0)))
+    return common / (one[2] * one[3] + other[2] * other[3] - common)
+
+
+@needs_faces
+def test_everybody_is_found_with_eyes_nose_and_mouth_in_place(
+    yunet: YuNet, people: list[Photo]
+) -> None:
+    for photo in people:
+        eye, other_eye, nose, mouth, other_mouth = yunet.detect(photo)[0].landmarks
+        assert eye[0] < other_eye[0]
+        assert mouth[0] < other_mouth[0]
+        assert max(eye[1], other_eye[1]) < nose[1] < min(mouth[1], other_mouth[1])
+
+
+@needs_faces
+def test_the_same_faces_as_opencv_finds(people: list[Photo]) -> None:
+    import cv2
+
+    ours = YuNet(MODEL, ScalePolicy(sides=(250,), threshold=0.6, overlap=0.3))
+    theirs = cv2.FaceDetectorYN.create(str(MODEL), "", (250, 250), 0.6, 0.3)
+    for photo in people:
+        rows = theirs.detect(np.ascontiguousarray(photo.pixels[..., ::-1]))[1]
+        faces = sorted(ours.detect(photo), key=lambda found: -found.score)
+        expected = rows[np.argsort(-rows[:, 14])]
+        assert np.allclose([f.landmarks.ravel() for f in faces], expected[:, 4:14], atol=0.05)
+        assert np.allclose([f.score for f in faces], expected[:, 14], atol=1e-3)
+
+
+@needs_faces
+@pytest.mark.parametrize("height", [80, 300, 2600])
+def test_small_and_huge_faces_of_a_large_photo_are_found(
+    tmp_path: Path, yunet: YuNet, people: list[Photo], height: int
+) -> None:
+    found = yunet.detect(people[0])[0]
+    x, y, width, tall = found.box
+    scale = height / tall
+    cut = Image.fromarray(people[0].pixels).crop((int(x - 20), int(y - 20), 230, 230))
+    canvas = Image.new("RGB", (4000, 3000), (90, 110, 100))
+    canvas.paste(cut.resize((int(cut.width * scale), int(cut.height * scale))), (700, 40))
+    canvas.save(tmp_path / "p.jpg")
+    photo = load_photo(tmp_path / "p.jpg")
+    assert photo.pixels.shape == (1500, 2000, 3)
+    expected = 700 + (x - int(x - 20)) * scale, 40 + (y - int(y - 20)) * scale
+    (large,) = yunet.detect(photo)
+    assert overlap(large.box, (*expected, width * scale, height)) > 0.7
+    inside = (found.landmarks - (x, y)) * scale + expected
+    assert np.abs(large.landmarks - inside).max() < 0.12 * height
+    assert np.abs(large.crop.astype(int) - found.crop).mean() < 25
+
+
+@needs_faces
+def test_a_thumbnail_is_enlarged(yunet: YuNet, people: list[Photo]) -> None:
+    errors: list[float] = []
+    for photo in people:
+        small = Image.fromarray(photo.pixels).resize((50, 50), Image.Resampling.BOX)
+        found = yunet.detect(photo_from_array(np.asarray(small)))[0].landmarks * 5
+        expected = yunet.detect(photo)[0].landmarks
+        eyes = np.linalg.norm(expected[1] - expected[0])
+        errors.append(float(np.linalg.norm(found - expected, axis=1).mean() / eyes))
+    assert np.median(errors) < 0.1
+
+
+@needs_faces
+def test_a_photo_full_of_noise_is_looked_at_again_reduced(people: list[Photo]) -> None:
+    generator = np.random.default_rng(1)
+    noisy = [photo.pixels + generator.normal(0, 50, photo.pixels.shape) for photo in people]
+    photos = [photo_from_array(pixels.clip(0, 255).astype(np.uint8)) for pixels in noisy]
+    once = YuNet(MODEL, ScalePolicy(rescue_sides=()))
+    assert np.mean([len(once.detect(photo)) == 0 for photo in photos]) > 0.5
+    again = YuNet(MODEL)
+    pairs = [
+        (again.detect(photo), once.detect(clean)[0])
+        for photo, clean in zip(photos, people, strict=True)
+    ]
+    found = sum(bool(f) and overlap(f[0].box, clean.box) > 0.5 for f, clean in pairs)
+    assert found > 0.9 * len(people)
+
+
+@needs_faces
+def test_the_landmarks_tilt_with_the_head(yunet: YuNet, people: list[Photo]) -> None:
+    tilt = turned(-np.pi / 18, 1.0, (0, 0))
+    errors: list[float] = []
+    for photo in people:
+        tilted = Image.fromarray(photo.pixels).rotate(10, Image.Resampling.BICUBIC)
+        found = yunet.detect(photo_from_array(np.asarray(tilted)))[0].landmarks
+        upright = yunet.detect(photo)[0].landmarks
+        expected = applied(tilt, upright - 125) + 125
+        eyes = np.linalg.norm(expected[1] - expected[0])
+        errors.append(float(np.linalg.norm(found - expected, axis=1).mean() / eyes))
+    assert np.median(errors) < 0.12
+
+
+@needs_faces
+def test_threads_share_one_detector(yunet: YuNet, people: list[Photo]) -> None:
+    alone = [yunet.detect(photo)[0].landmarks for photo in people]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda photo: yunet.detect(photo)[0].landmarks, people * 3))
+    assert np.allclose(together, alone * 3, atol=1e-3)
+
+
+@needs_model
+@pytest.mark.parametrize("size", [(16, 16), (96, 64), (16, 3000), (2000, 17)])
+def test_no_face_is_an_empty_list(yunet: YuNet, size: tuple[int, int]) -> None:
+    assert yunet.detect(photo_from_array(maker.scene(*size))) == []
+
+
+@needs_faces
+def test_boxes_lie_within_the_photo(yunet: YuNet, people: list[Photo]) -> None:
+    x, y, width, height = yunet.detect(people[0])[0].box
+    left, top = int(x + width / 4), int(y)
+    cut = people[0].pixels[top : top + int(height), left : left + int(width)]
+    for found in yunet.detect(photo_from_array(np.ascontiguousarray(cut))):
+        assert min(found.box[:2]) >= 0
+        assert found.box[0] + found.box[2] <= cut.shape[1] + 1e-3
+        assert found.box[1] + found.box[3] <= cut.shape[0] + 1e-3
+
+
+@needs_model
+def test_the_fingerprint_is_of_the_model_file(yunet: YuNet) -> None:
+    assert yunet.fingerprint == "yunet:" + hashlib.sha256(MODEL.read_bytes()).hexdigest()[:16]
+
+
+@needs_faces
+def test_a_model_of_one_fixed_size_finds_the_same(
+    tmp_path: Path, yunet: YuNet, people: list[Photo]
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx (extra [train]) makes the fixed model")
+    model = onnx.load(str(MODEL))
+    for side in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 320
+    onnx.save(model, str(tmp_path / "fixed.onnx"))
+    fixed = YuNet(tmp_path / "fixed.onnx")
+    large = Image.fromarray(people[0].pixels).resize((900, 900))
+    expected = yunet.detect(people[0])[0].box
+    for photo in (people[0], photo_from_array(np.asarray(large))):
+        found = np.array(fixed.detect(photo)[0].box) * (250 / photo.width)
+        assert overlap(found.tolist(), expected) > 0.8

@@ -1,0 +1,388 @@
+"""A gallery answers like brute force over its store, whatever happened to its index file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from vectors import DIM, PIN, add, assert_equals_brute_force, brute_force, filled, people, unit
+
+from facedb.decision import rank
+from facedb.errors import (
+    BadEmbedding,
+    EncoderMismatch,
+    GalleryDamaged,
+    GalleryFull,
+    GalleryMissing,
+    GalleryReadOnly,
+    UnknownIdentity,
+)
+from facedb.gallery import Gallery
+from facedb.people import People
+from facedb.store import FILE_NAME, Store
+
+TESTS = Path(__file__).parent
+
+
+def index_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("index-*"))
+
+
+@pytest.mark.parametrize(("count", "each", "k"), [(40, 1, 5), (30, 8, 5), (3, 50, 2), (5, 1, 9)])
+def test_search_equals_brute_force(tmp_path: Path, count: int, each: int, k: int) -> None:
+    gallery = filled(tmp_path / "g", count, each)
+    assert_equals_brute_force(gallery, k)
+
+
+def test_many_templates_of_one_person_do_not_hide_the_next(tmp_path: Path) -> None:
+    # 500 templates of one person are nearer than anybody else: k counts identities.
+    random = np.random.default_rng(3)
+    near = unit(np.eye(1, DIM) + 0.01 * random.normal(size=(500, DIM)))
+    far = unit(random.normal(size=(20, DIM)))
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    add(gallery, near, ["crowd"] * 500)
+    add(gallery, far, [f"p{number}" for number in range(20)], "far")
+    probe = unit(np.eye(1, DIM))
+    found = rank(gallery.search(probe, 4), 4)
+    expected = brute_force(gallery, probe[0], 4)
+    assert found.template_ids[0].tolist() == [item[0] for item in expected]
+    assert len(set(found.identity_ids[0].tolist())) == 4
+
+
+def test_equal_distances_come_in_order_of_template_id(tmp_path: Path) -> None:
+    same = np.repeat(unit(np.ones((1, DIM))), 50, axis=0)
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    add(gallery, same, [f"twin{number:02}" for number in range(50)])
+    found = rank(gallery.search(same[:1], 3), 3)
+    assert found.template_ids[0].tolist() == [1, 2, 3]
+
+
+def test_batch_equals_one_by_one(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 300, 2)
+    probes = unit(np.random.default_rng(5).normal(size=(1500, DIM)))
+    together = rank(gallery.search(probes, 5), 5)
+    for row in range(0, 1500, 101):
+        alone = rank(gallery.search(probes[row : row + 1], 5), 5)
+        assert alone.template_ids[0].tolist() == together.template_ids[row].tolist()
+        np.testing.assert_array_equal(alone.distances[0], together.distances[row])
+
+
+def test_empty_gallery(tmp_path: Path) -> None:
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    assert gallery.search(unit(np.ones((3, DIM))), 5).distances.shape == (3, 0)
+    assert not gallery.settle()
+    assert gallery.check() == []
+
+
+def test_probe_of_another_dimension(tmp_path: Path) -> None:
+    with pytest.raises(BadEmbedding, match="16 dimensions"):
+        filled(tmp_path / "g").search(np.ones((1, 8), dtype=np.float32), 5)
+
+
+def test_ids_are_never_used_again(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 4, 2)
+    People(gallery).remove("person003")
+    add(gallery, people(1, 2, seed=8), ["late", "late"], "late")
+    assert gallery.store.identity_ids()[0].tolist() == [1, 2, 3, 4, 5, 6, 9, 10]
+    assert_equals_brute_force(gallery)
+
+
+@pytest.mark.parametrize("harm", ["missing", "torn", "flipped", "foreign", "older", "empty"])
+def test_bad_index_file_is_set_aside_and_rebuilt(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "g"
+    filled(folder).close()
+    (file,) = index_files(folder)
+    good = file.read_bytes()
+    match harm:
+        case "missing":
+            file.unlink()
+        case "torn":
+            file.write_bytes(good[: len(good) // 2])
+        case "flipped":
+            middle = len(good) // 2
+            file.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        case "foreign":
+            filled(tmp_path / "other", seed=2).close()
+            shutil.copy(index_files(tmp_path / "other")[0], file)
+        case "older":
+            gallery = Gallery.open(folder)
+            add(gallery, people(1, 1, seed=3), ["new"], "new")
+            gallery.publish()
+            gallery.close()
+            (file,) = index_files(folder)
+            file.write_bytes(good)
+        case "empty":
+            file.write_bytes(b"")
+    with caplog.at_level(logging.WARNING, "facedb"):
+        gallery = Gallery.open(folder)
+        assert_equals_brute_force(gallery)
+    assert len(caplog.records) == 1
+    assert "rebuilding it from the store" in caplog.text
+    assert gallery.check() == []
+    gallery.close()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "facedb"):
+        assert_equals_brute_force(Gallery.open(folder))
+    assert not caplog.records
+
+
+def test_a_lagging_snapshot_is_caught_up(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder, 30, 3).close()
+    before = index_files(folder)
+    gallery = Gallery.open(folder)
+    add(gallery, people(5, 2, seed=4), [f"new{number // 2}" for number in range(10)], "new")
+    assert not gallery.settle()
+    assert index_files(folder) == before
+    assert_equals_brute_force(gallery)
+    gallery.close()
+    assert_equals_brute_force(Gallery.open(folder))
+    assert gallery.check() == []
+
+
+def test_check_finds_a_wrong_vector(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g")
+    (file,) = index_files(tmp_path / "g")
+    data = bytearray(file.read_bytes())
+    data[600] ^= 64
+    file.write_bytes(data)
+    assert any("checksum" in line for line in gallery.check())
+    gallery.rebuild()
+    assert gallery.check() == []
+
+
+def test_removal_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    gallery = filled(folder, 30, 3)
+    secret = people(1, 1, seed=77)
+    add(gallery, secret, ["Someone Private"], "private")
+    gallery.publish()
+    needle = secret.tobytes()
+
+    def traces() -> int:
+        text = (b"Someone Private", b"private0")
+        contents = [file.read_bytes() for file in folder.iterdir()]
+        return sum(data.count(word) for data in contents for word in (needle, *text))
+
+    assert traces() >= 3
+    removal = People(gallery).remove("Someone Private")
+    assert (removal.name, removal.templates) == ("Someone Private", 1)
+    assert traces() == 0
+    assert_equals_brute_force(gallery)
+    with pytest.raises(UnknownIdentity, match="Someone Private"):
+        People(gallery).show("Someone Private")
+    gallery.close()
+    assert traces() == 0
+
+
+def test_rename_keeps_the_old_name_as_an_alias(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 3, 2)
+    people_of = People(gallery)
+    person = people_of.rename("person001", "Ada")
+    assert (person.name, person.aliases, person.templates) == ("Ada", ("person001",), 2)
+    add(gallery, people(1, 1, seed=5), ["person001"], "more")
+    assert people_of.show("person001").person.templates == 3
+    assert [person.name for person in people_of.list()] == ["Ada", "person000", "person002"]
+    assert people_of.rename("Ada", "person001").aliases == ("Ada",)
+
+
+def test_merge_makes_two_people_one(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 3, 2)
+    person = People(gallery).merge("person000", "person002")
+    assert (person.name, person.aliases, person.templates) == ("person002", ("person000",), 4)
+    assert_equals_brute_force(gallery)
+    add(gallery, people(1, 1, seed=6), ["person000"], "more")
+    assert People(gallery).show("person002").person.templates == 5
+
+
+def test_another_process_sees_each_commit(tmp_path: Path) -> None:
+    reader, writer = filled(tmp_path / "g"), Gallery.open(tmp_path / "g")
+    assert_equals_brute_force(reader)
+    add(writer, people(2, 1, seed=4), ["x", "y"], "new")
+    assert_equals_brute_force(reader)
+    People(writer).remove("person007")
+    assert_equals_brute_force(reader)
+    writer.publish()
+    add(writer, people(1, 1, seed=41), ["z"], "newer")
+    assert_equals_brute_force(reader)
+
+
+def test_two_writers_and_several_readers_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder, 50, 2).close()
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def write(name: str) -> None:
+        try:
+            gallery = Gallery.open(folder)
+            for turn in range(15):
+                add(gallery, people(3, 1, seed=turn), [f"{name}{turn}"] * 3, f"{name}{turn}")
+                if turn % 5 == 4:
+                    People(gallery).remove(f"{name}{turn - 1}")
+            gallery.close()
+        except BaseException as error:
+            failures.append(error)
+
+    shared = Gallery.open(folder)
+
+    def read() -> None:
+        try:
+            probe = people(1, 1, seed=2)
+            while not stop.is_set():
+                found = rank(shared.search(probe, 5), 5)
+                assert np.all(np.diff(found.distances[0]) >= 0)
+                assert len(set(found.identity_ids[0].tolist())) == 5
+        except BaseException as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for thread in writers + readers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    for thread in readers:
+        thread.join()
+    assert failures == []
+    assert shared.store.count() == 100 + 2 * (45 - 9)
+    assert_equals_brute_force(shared)
+    assert shared.check() == []
+
+
+def kill_steps() -> list[str]:
+    run = subprocess.run(
+        [sys.executable, TESTS / "killed.py", "--list"], capture_output=True, text=True, check=True
+    )
+    return run.stdout.splitlines()
+
+
+@pytest.mark.parametrize("step", kill_steps())
+def test_killed_at_each_step_of_a_write(tmp_path: Path, step: str) -> None:
+    folder = tmp_path / "g"
+    gallery = filled(folder)
+    revision = gallery.store.revision()
+    gallery.close()
+    run = subprocess.run([sys.executable, TESTS / "killed.py", folder, step], check=False)
+    assert run.returncode == -9
+    gallery = Gallery.open(folder)
+    names = {person.name for person in gallery.store.people()}
+    # Whole or not at all: "new" comes with all three templates, or "person004" is still there.
+    assert gallery.store.revision() >= revision
+    if "new" in names:
+        assert People(gallery).show("new").person.templates == 3
+    assert_equals_brute_force(gallery)
+    gallery.settle()
+    assert gallery.check() == []
+    assert len(index_files(folder)) == 1
+
+
+def test_gallery_of_another_encoder_since_opened(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g")
+    gallery.search(people(1, 1), 1)
+    other = Store.open(tmp_path / "g")
+    with other.writing() as writer:
+        pin = type(PIN)(**{**_fields(), "encoder_fingerprint": "0" * 64})
+        assert writer.change_encoder(pin, gallery.store.identity_ids()[0].tolist())
+    with pytest.raises(EncoderMismatch, match="open it again"):
+        gallery.search(people(1, 1), 1)
+    with pytest.raises(EncoderMismatch, match="open it again"):
+        add(gallery, people(1, 1), ["late"], "late")
+
+
+def _fields() -> dict[str, object]:
+    return {name: getattr(PIN, name) for name in PIN.__dataclass_fields__}
+
+
+def test_disk_full_keeps_what_was_committed(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 5, 2)
+    gallery.close()
+
+    def small(connection: object, record: object) -> None:
+        connection.execute("PRAGMA max_page_count = 20")  # type: ignore[attr-defined]
+
+    sa.event.listen(sa.Pool, "connect", small)
+    try:
+        gallery = Gallery.open(tmp_path / "g")
+        with pytest.raises(GalleryFull, match="what was committed before is kept"):
+            for turn in range(50):
+                add(gallery, people(100, 1, seed=turn), [f"n{turn}"] * 100, f"n{turn}-")
+        gallery.close()
+    finally:
+        sa.event.remove(sa.Pool, "connect", small)
+    gallery = Gallery.open(tmp_path / "g")
+    assert (gallery.store.count() - 10) % 100 == 0
+    assert_equals_brute_force(gallery)
+    add(gallery, people(1, 1, seed=99), ["room again"], "room")
+
+
+def test_missing_and_foreign_stores(tmp_path: Path) -> None:
+    with pytest.raises(GalleryMissing, match="facedb index DIR"):
+        Gallery.open(tmp_path / "nothing")
+    folder = tmp_path / "g"
+    folder.mkdir()
+    (folder / FILE_NAME).write_bytes(b"this is not a database, however long it may be" * 100)
+    with pytest.raises(GalleryDamaged, match="not a database"):
+        Gallery.open(folder)
+    (folder / FILE_NAME).write_bytes(b"")
+    with pytest.raises(GalleryDamaged, match="index again"):
+        Gallery.open(folder)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root to become nobody")
+@pytest.mark.parametrize("writer_open", [False, True])
+def test_query_by_a_user_who_may_not_write(writer_open: bool) -> None:
+    # Not below tmp_path, which other users may not enter.
+    folder = Path("/tmp") / f"facedb-readonly-{os.getpid()}-{writer_open}"
+    gallery = filled(folder)
+    try:
+        folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        if writer_open:
+            add(gallery, people(1, 1, seed=5), ["late"], "late")
+        else:
+            gallery.close()
+        code = (
+            "import os, sys\n"
+            f"sys.path[:0] = {[str(TESTS), *sys.path]!r}\n"
+            "from pathlib import Path\n"
+            "from facedb.gallery import Gallery\n"
+            "from facedb.errors import GalleryReadOnly\n"
+            "from vectors import add, assert_equals_brute_force, people\n"
+            "import facedb.decision, numpy.random, numpy.testing, sqlalchemy.dialects.sqlite.pysqlite\n"
+            # The interpreter's own files may lie where only root can read.
+            "os.setgid(65534); os.setuid(65534)\n"
+            f"gallery = Gallery.open(Path({str(folder)!r}))\n"
+            "assert_equals_brute_force(gallery)\n"
+            "print(gallery.store.count())\n"
+            "try:\n    add(gallery, people(1, 1), ['x'])\n"
+            "except GalleryReadOnly as error:\n    print(error)\n"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.splitlines()[0] == ("91" if writer_open else "90")
+        assert "can be queried" in run.stdout
+    finally:
+        gallery.close()
+        shutil.rmtree(folder)
+
+
+def test_read_only_store_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder).close()
+    store = Store.open(folder)
+    store.writable = False
+    with pytest.raises(GalleryReadOnly, match="can be queried"), store.writing():
+        pass
