@@ -1,0 +1,147 @@
+"""Writing an encoder bundle: weights once, in float16, and a graph that points at them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS
+from facedb.encoder.encoder import ramp, unit_rows
+from facedb.encoder.network import EncoderNetwork
+from facedb.encoder.onnx import onnx_forward
+from facedb.errors import EncoderError
+
+_OPSET = 18
+
+
+def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `encoder.json`, `encoder.safetensors` and `encoder.onnx` into `folder`.
+
+    The weights are rounded to float16 first, in the network too, so that what was measured before
+    should be measured again after.
+
+    Args:
+        network: on the CPU.
+        card: what the card says beside what is worked out here (schema, digests, canonical).
+
+    Returns:
+        The whole card.
+
+    Raises:
+        EncoderError: ONNX Runtime does not compute what torch does (cosine below 0.999).
+    """
+    network = network.eval().float()
+    side = int(card["input_size"])
+    with torch.no_grad():
+        for parameter in network.state_dict().values():
+            parameter.copy_(parameter.half().float())
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS, _weights(network))
+    _write(folder / GRAPH, _graph(network, side, folder / WEIGHTS))
+    _check(folder, network, side)
+    canonical = _torch_embedding(network, ramp(side)[None])[0]
+    whole = {
+        "schema": SCHEMA,
+        **card,
+        "weights_sha256": _sha256(folder / WEIGHTS),
+        "graph_sha256": _sha256(folder / GRAPH),
+        "canonical": {"crop": "ramp", "embedding": [round(float(v), 5) for v in canonical]},
+    }
+    _write(folder / CARD, json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n")
+    return whole
+
+
+def _weights(network: EncoderNetwork) -> bytes:
+    scratch = Path(os.environ.get("TMPDIR", "/tmp")) / f"facedb-weights-{os.getpid()}"
+    tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    try:
+        save_file(tensors, scratch)
+        return scratch.read_bytes()
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
+    """The ONNX graph, every weight an external float16 tensor behind a Cast."""
+    stream = io.BytesIO()
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
+        stream,
+        input_names=["crops"],
+        output_names=["embeddings"],
+        dynamic_axes={"crops": {0: "n"}, "embeddings": {0: "n"}},
+        opset_version=_OPSET,
+        dynamo=False,
+        do_constant_folding=False,
+    )
+    model = onnx.load_from_string(stream.getvalue())
+    places = _places(weights)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.name not in places:
+            continue
+        name, stored = tensor.name, tensor.name + ".float16"
+        offset, length = places[name]
+        for key in ("raw_data", "float_data"):
+            tensor.ClearField(key)
+        tensor.name, tensor.data_type = stored, onnx.TensorProto.FLOAT16
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    if len(casts) != len(places):
+        raise EncoderError(f"the graph uses {len(casts)} of {len(places)} weights by name")
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model.SerializeToString(deterministic=True)
+
+
+def _places(weights: Path) -> dict[str, tuple[int, int]]:
+    """name -> offset and length in bytes (safetensors: 8 bytes of header length, the header)."""
+    data = weights.read_bytes()
+    header = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + header])
+    return {
+        name: (8 + header + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    }
+
+
+def _check(folder: Path, network: EncoderNetwork, side: int) -> None:
+    crops = np.random.default_rng(1).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
+    dim = int(network.head[-1].out_features)  # type: ignore[arg-type]
+    cosines = np.sum(
+        unit_rows(onnx_forward(folder)(crops), dim) * _torch_embedding(network, crops), axis=1
+    )
+    if not np.all(cosines >= 0.999):
+        raise EncoderError(f"{folder / GRAPH}: differs from torch, cosine {cosines.min():.4f}")
+
+
+def _torch_embedding(network: EncoderNetwork, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        raw: NDArray[np.float32] = network(torch.from_numpy(crops)).numpy()
+    return unit_rows(raw, raw.shape[1])
+
+
+def _write(file: Path, data: bytes) -> None:
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(file)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
