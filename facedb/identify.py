@@ -296,6 +296,7 @@ class FaceDB:
         Raises:
             InputError: a photo shows no face.
         """
+        _ = self.detector  # missing, it is the first thing to say
         vectors = [self._largest(photo) for photo in (one, other)]
         distance = float(np.linalg.norm(vectors[0] - vectors[1]))
         threshold = self.threshold

@@ -305,7 +305,10 @@ def _why(face: Identification) -> str:
 
 
 def _label(
-    frame: _Rectangle, taken: list[_Rectangle], number: int, marked: tuple[_Rectangle, Identification]
+    frame: _Rectangle,
+    taken: list[_Rectangle],
+    number: int,
+    marked: tuple[_Rectangle, Identification],
 ) -> tuple[Image.Image, _Rectangle]:
     """A face's name plate and its place in the photo, free of others where there is room."""
     (left, top, right, bottom), face = marked

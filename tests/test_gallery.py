@@ -305,6 +305,11 @@ def _fields() -> dict[str, object]:
     return {name: getattr(PIN, name) for name in PIN.__dataclass_fields__}
 
 
+def fill(gallery: Gallery) -> None:
+    for turn in range(50):
+        add(gallery, people(100, 1, seed=turn), [f"n{turn}"] * 100, f"n{turn}-")
+
+
 def test_disk_full_keeps_what_was_committed(tmp_path: Path) -> None:
     gallery = filled(tmp_path / "g", 5, 2)
     gallery.close()
@@ -316,8 +321,7 @@ def test_disk_full_keeps_what_was_committed(tmp_path: Path) -> None:
     try:
         gallery = Gallery.open(tmp_path / "g")
         with pytest.raises(GalleryFull, match="what was committed before is kept"):
-            for turn in range(50):
-                add(gallery, people(100, 1, seed=turn), [f"n{turn}"] * 100, f"n{turn}-")
+            fill(gallery)
         gallery.close()
     finally:
         sa.event.remove(sa.Pool, "connect", small)
@@ -361,7 +365,8 @@ def test_query_by_a_user_who_may_not_write(writer_open: bool) -> None:
             "from facedb.gallery import Gallery\n"
             "from facedb.errors import GalleryReadOnly\n"
             "from vectors import add, assert_equals_brute_force, people\n"
-            "import facedb.decision, numpy.random, numpy.testing, sqlalchemy.dialects.sqlite.pysqlite\n"
+            "import facedb.decision, numpy.random, numpy.testing\n"
+            "import sqlalchemy.dialects.sqlite.pysqlite\n"
             # The interpreter's own files may lie where only root can read.
             "os.setgid(65534); os.setuid(65534)\n"
             f"gallery = Gallery.open(Path({str(folder)!r}))\n"

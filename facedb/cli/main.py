@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
@@ -59,12 +60,13 @@ def main() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("facedb: %(message)s"))
     logging.getLogger("facedb").addHandler(handler)
-    sys.exit(_run())
+    sys.exit(run())
 
 
-def _run() -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, sys.argv's by default, and return its exit code."""
     try:
-        result = facedb.main(prog_name="facedb", standalone_mode=False)
+        result = facedb.main(arguments, prog_name="facedb", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -81,11 +83,8 @@ def _run() -> int:
     except Exception as error:
         if os.environ.get("FACEDB_DEBUG"):
             raise
-        return _say(
-            f"this is a fault in facedb: {type(error).__name__}: {error} "
-            "(FACEDB_DEBUG=1 shows where)",
-            1,
-        )
+        fault = f"{type(error).__name__}: {error}"
+        return _say(f"this is a fault in facedb: {fault} (FACEDB_DEBUG=1 shows where)", 1)
 
 
 def _say(message: str, code: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -74,19 +73,19 @@ def _weights(network: EncoderNetwork) -> bytes:
 
 def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
     """The ONNX graph, every weight an external float16 tensor behind a Cast."""
-    stream = io.BytesIO()
-    torch.onnx.export(
+    program = torch.onnx.export(
         network,
         (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
-        stream,
         input_names=["crops"],
         output_names=["embeddings"],
-        dynamic_axes={"crops": {0: "n"}, "embeddings": {0: "n"}},
+        dynamic_shapes={"crops": {0: torch.export.Dim("n")}},
         opset_version=_OPSET,
-        dynamo=False,
-        do_constant_folding=False,
+        dynamo=True,
+        optimize=False,  # folding would rename the weights
+        verbose=False,
     )
-    model = onnx.load_from_string(stream.getvalue())
+    assert program is not None
+    model = program.model_proto
     places = _places(weights)
     casts = []
     for tensor in model.graph.initializer:
@@ -104,9 +103,16 @@ def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
     if len(casts) != len(places):
         raise EncoderError(f"the graph uses {len(casts)} of {len(places)} weights by name")
     nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
+    for node in nodes:
+        # The exporter's notes hold stack traces: ten times the graph, and this machine's paths.
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for field in ("node", "value_info"):
+        model.graph.ClearField(field)
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
     model.graph.node.extend(nodes)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _places(weights: Path) -> dict[str, tuple[int, int]]:
@@ -115,9 +121,10 @@ def _places(weights: Path) -> dict[str, tuple[int, int]]:
     header = int.from_bytes(data[:8], "little")
     entries = json.loads(data[8 : 8 + header])
     return {
-        name: (8 + header + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        name: (8 + header + start, end - start)
         for name, entry in entries.items()
         if name != "__metadata__"
+        for start, end in [entry["data_offsets"]]
     }
 
 

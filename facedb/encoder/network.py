@@ -24,8 +24,8 @@ class EncoderNetwork(nn.Module):
         mean, std: per RGB channel, of values scaled to [0, 1].
     """
 
-    mean: Tensor
-    std: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class EncoderNetwork(nn.Module):
         )
         features = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-        self.register_buffer("mean", 255 * torch.tensor(mean), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std), persistent=False)
+        self.register_buffer("pixel_mean", 255 * torch.tensor(mean), persistent=False)
+        self.register_buffer("pixel_std", 255 * torch.tensor(std), persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Raw embeddings of crops.
@@ -55,9 +55,10 @@ class EncoderNetwork(nn.Module):
         Returns:
             float32[n, dim], not normalised.
         """
-        images = (crops.to(self.mean.dtype) - self.mean) / self.std
+        images = (crops.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         return self.embed(images.permute(0, 3, 1, 2)).float()
 
     def embed(self, images: Tensor) -> Tensor:
         """Raw embeddings, [n, dim], of images [n, 3, h, w] already scaled by mean and std."""
-        return self.head(self.backbone(images))
+        embeddings: Tensor = self.head(self.backbone(images))
+        return embeddings

@@ -1,0 +1,283 @@
+"""The command line: what it writes, what it exits with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crops import people_folder
+from photos_maker import save, scene
+
+from facedb.cli.main import run
+from facedb.encoder.bundle import BUNDLED
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return people_folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, photos: Path, capsys: Output) -> str:
+    folder = str(tmp_path / "g")
+    assert run(["index", str(photos), "-g", folder, "--detector", "none"]) == 0
+    capsys.readouterr()
+    return folder
+
+
+def only_json(output: Output) -> dict[str, object]:
+    out, _ = output.readouterr()
+    (line,) = out.splitlines()
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+def test_index_says_what_it_did(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    (photos / "Person 0" / "broken.jpg").write_bytes(b"")
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    assert "13 photos" in out
+    assert "12 enrolled, 1 left out" in out
+    assert "6 people" in out
+    assert f"left out: {photos / 'Person 0' / 'broken.jpg'}: " in err
+    assert run([*command, "--strict"]) == 4
+    capsys.readouterr()
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    assert report["schema"] == "facedb.index/1"
+    assert (report["enrolled"], report["unchanged"], report["people"]) == (0, 13, 6)
+
+
+def test_query_text(gallery: str, photos: Path, capsys: Output) -> None:
+    photo = str(photos / "Person 2" / "0000.png")
+    assert run(["query", photo, "-g", gallery, "-t", "0.3", "--k", "2"]) == 0
+    out, _ = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"{photo}: 1 face"
+    assert lines[1].startswith("  Person 2, at ")
+    assert lines[2] == "    1. 0.000  Person 2  accepted"
+    assert len(lines) == 4
+
+
+def test_query_json_is_the_dataclass(gallery: str, photos: Path, capsys: Output) -> None:
+    photo = str(photos / "Person 2" / "0000.png")
+    assert run(["query", photo, "-g", gallery, "-t", "0.3", "--k", "2", "--json"]) == 0
+    answer = only_json(capsys)
+    assert list(answer) == ["schema", "path", "reason", "faces"]
+    (face,) = answer["faces"]  # type: ignore[misc]
+    assert list(face) == ["identity", "threshold", "candidates", "box", "score"]
+    assert (face["identity"], face["threshold"], face["score"]) == ("Person 2", 0.3, 1.0)
+    assert face["candidates"][0]["distance"] == 0.0
+    assert face["candidates"][0]["photo"] == photo
+
+
+def test_query_answers_the_good_photos_and_lists_the_bad(
+    gallery: str, photos: Path, capsys: Output
+) -> None:
+    good = [str(photos / f"Person {number}" / "0000.png") for number in (0, 1)]
+    assert run(["query", good[0], "no.jpg", good[1], "-g", gallery, "--json"]) == 4
+    out, err = capsys.readouterr()
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["path"] for answer in answers] == [good[0], "no.jpg", good[1]]
+    assert [answer["reason"] for answer in answers] == [None, "no such file", None]
+    assert "left out: no.jpg: no such file" in err
+
+
+def test_query_csv(gallery: str, photos: Path, capsys: Output) -> None:
+    assert run(["query", str(photos), "-g", gallery, "-t", "0.3", "--csv", "-k", "3"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 12 * 3
+    for row in rows:
+        if row["rank"] == "1":
+            assert row["candidate"] == row["identity"] == Path(row["photo"]).parent.name
+            assert float(row["distance"]) == 0.0
+
+
+def test_query_reads_paths_from_stdin(gallery: str, photos: Path) -> None:
+    paths = "".join(f"{photos}/Person {number}/0001.png\n" for number in range(4))
+    done = subprocess.run(
+        [sys.executable, "-m", "facedb", "query", "-", "-g", gallery, "--json"],
+        input=paths,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == paths.splitlines()
+
+
+def test_a_stranger_is_a_valid_answer(gallery: str, tmp_path: Path, capsys: Output) -> None:
+    stranger = save(tmp_path / "x.png", np.full((48, 48, 3), (250, 20, 240), dtype=np.uint8))
+    command = ["query", str(stranger), "-g", gallery, "-t", "0.0"]
+    assert run(command) == 0
+    assert "not identified" in capsys.readouterr().out
+    assert run([*command, "--exit-code"]) == 3
+    capsys.readouterr()
+    assert run([*command, "--json"]) == 0
+    (face,) = only_json(capsys)["faces"]  # type: ignore[misc]
+    assert face["identity"] is None
+
+
+def test_query_picture(gallery: str, photos: Path, tmp_path: Path, capsys: Output) -> None:
+    photo, picture = str(photos / "Person 1" / "0000.png"), tmp_path / "who.png"
+    assert run(["query", photo, "-g", gallery, "--picture", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run(["query", str(photos), "-g", gallery, "--picture", str(picture)]) == 2
+    assert "--picture draws one photo" in capsys.readouterr().err
+
+
+def test_people_commands(gallery: str, capsys: Output) -> None:
+    assert run(["people", "rename", "Person 0", "Ada", "-g", gallery]) == 0
+    assert run(["people", "merge", "Person 1", "Ada", "-g", gallery]) == 0
+    assert run(["people", "rename", "Person 2", "Ada", "-g", gallery]) == 4
+    out, err = capsys.readouterr()
+    assert "facedb people merge 'Person 2' Ada" in err
+    assert run(["people", "list", "-g", gallery]) == 0
+    out, _ = capsys.readouterr()
+    assert out.splitlines()[1].split() == ["Ada", "4", "Person", "0,", "Person", "1"]
+    assert run(["people", "show", "Person 1", "-g", gallery]) == 0
+    assert "Ada: 4 templates" in capsys.readouterr().out
+    assert run(["people", "remove", "Ada", "--yes", "-g", gallery, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["templates"] == 4
+    assert err.count("would enroll them again") == 2
+    assert run(["people", "remove", "Ada", "--yes", "-g", gallery]) == 5
+    assert run(["people", "list", "-g", gallery, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["people"]
+    assert [(person["name"], person["templates"]) for person in found] == [
+        (f"Person {number}", 2) for number in (2, 3, 4, 5)
+    ]
+
+
+def test_compare_needs_no_gallery(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    first, second = photos / "Person 0" / "0000.png", photos / "Person 0" / "0001.png"
+    shared = ["--detector", "none", "-g", str(tmp_path / "none"), "-t", "0.3"]
+    assert run(["compare", str(first), str(second), *shared]) == 0
+    assert capsys.readouterr().out.startswith("the same person: distance 0.")
+    assert run(["compare", str(first), str(second), *shared[:-1], "0", "--exit-code"]) == 3
+    assert not (tmp_path / "none").exists()
+
+
+def test_evaluate_counts_mated_and_strangers(gallery: str, tmp_path: Path, capsys: Output) -> None:
+    folder = tmp_path / "val"
+    for number in range(4):
+        brighter = np.clip(scene(48, 48, number).astype(int) + 1, 0, 255).astype(np.uint8)
+        save(folder / f"Person {number}" / "new.png", brighter)
+    save(folder / "Stranger" / "s.png", np.full((48, 48, 3), (255, 0, 255), dtype=np.uint8))
+    save(folder / "Person 5" / "old.png", scene(48, 48, 5))
+    command = ["evaluate", str(folder), "-g", gallery, "--k", "1,3", "-t", "0.0"]
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    assert (report["protocol"], report["identities"], report["templates"]) == ("gallery", 6, 12)
+    # Person 5's photo is in the gallery itself, so it is no probe.
+    assert (report["mated"], report["non_mated"], report["enrolled"]) == (4, 1, 1)
+    assert report["rank"] == {"1": 1.0, "3": 1.0}
+    assert (report["tpir"], report["fpir"]) == (0.0, 0.0)
+    assert run([*command[:-1], "2.0"]) == 0
+    out, _ = capsys.readouterr()
+    assert "TPIR 100.00 %" in out
+    assert "FPIR 100.00 %" in out
+
+
+def test_evaluate_leaves_one_out_when_nobody_is_enrolled(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    save(photos / "Alone" / "one.png", np.full((48, 48, 3), (255, 0, 255), dtype=np.uint8))
+    command = ["evaluate", str(photos), "-g", str(tmp_path / "none"), "--detector", "none"]
+    assert run([*command, "--json", "-t", "2.0"]) == 0
+    report = only_json(capsys)
+    assert (report["protocol"], report["identities"], report["templates"]) == (
+        "leave-one-out",
+        7,
+        13,
+    )
+    assert (report["mated"], report["non_mated"]) == (12, 1)
+    assert report["rank"] == {"1": 1.0, "5": 1.0, "10": 1.0}
+    assert (report["tpir"], report["fpir"]) == (1.0, 1.0)
+    assert run([*command, "--k", "0"]) == 2
+
+
+def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
+    assert run(["gallery", "info", "-g", gallery]) == 0
+    out, _ = capsys.readouterr()
+    assert "people     6" in out
+    assert "templates  12" in out
+    assert run(["gallery", "check", "-g", gallery]) == 0
+    assert capsys.readouterr().out == "sound\n"
+    (file,) = Path(gallery).glob("index-*")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert run(["gallery", "check", "-g", gallery]) == 5
+    assert "facedb gallery rebuild" in capsys.readouterr().err
+    assert run(["gallery", "rebuild", "-g", gallery]) == 0
+    assert run(["gallery", "check", "-g", gallery]) == 0
+    assert run(["gallery", "export", str(tmp_path / "out"), "-g", gallery]) == 0
+    with np.load(tmp_path / "out.npz") as data:
+        assert data["vectors"].shape == (12, 128)
+        np.testing.assert_allclose(np.linalg.norm(data["vectors"], axis=1), 1, atol=1e-6)
+    with (tmp_path / "out.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["identity"] for row in rows] == [f"Person {n}" for n in range(6) for _ in "ab"]
+    assert run(["gallery", "reencode", "-g", gallery]) == 0
+    assert "12 templates made anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["query", "x.jpg", "-g", "nowhere"], 5, "facedb index DIR -g nowhere"),
+        (["query"], 2, "Missing argument"),
+        (["quarry"], 2, "No such command"),
+        (["query", "x.jpg", "-t", "3"], 2, "3.0 is not in the range"),
+        (["index", "nowhere", "--detector", "none"], 4, "nowhere: no such folder"),
+        (["people", "list", "-g", "nowhere"], 5, "there is no gallery here"),
+        (["compare", "a.jpg", "b.jpg"], 4, "--detector FILE or FACEDB_DETECTOR"),
+        (["compare", "a.jpg", "b.jpg", "--detector", "none"], 4, "a.jpg: no such file"),
+        (["compare", "a", "b", "--encoder", "nowhere", "--detector", "none"], 4, "no such file"),
+    ],
+)
+def test_exit_codes(
+    arguments: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FACEDB_DETECTOR", raising=False)
+    assert run(arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_encoder(photos: Path, tmp_path: Path, capsys: Output) -> None:
+    broken = tmp_path / "encoder"
+    shutil.copytree(BUNDLED, broken)
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    data = bytearray((broken / "encoder.safetensors").read_bytes())
+    data[100_000] ^= 1
+    (broken / "encoder.safetensors").write_bytes(data)
+    assert run([*command, "--encoder", str(broken)]) == 6
+    assert "damaged" in capsys.readouterr().err
+    (broken / "encoder.json").unlink()
+    assert run([*command, "--encoder", str(broken)]) == 6
+    assert "no encoder bundle here" in capsys.readouterr().err
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_reader_that_goes_away(gallery: str, photos: Path) -> None:
+    command = f'"{sys.executable}" -m facedb query "{photos}" -g "{gallery}" --json | head -1'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""

@@ -1,0 +1,262 @@
+"""Folders of photos into a gallery, again and again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from crops import CROPS, people_folder, person
+from photos_maker import bad_files, save, scene
+
+import facedb
+from facedb.errors import EncoderMismatch, InputError, UnknownIdentity
+from facedb.identify import FaceDB, Settings
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return people_folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> FaceDB:
+    return facedb.open(tmp_path / "g", CROPS)
+
+
+def names(db: FaceDB) -> dict[str, int]:
+    return {person.name: person.templates for person in db.people.list()}
+
+
+def test_index_then_identify_everyone(db: FaceDB, photos: Path) -> None:
+    report = db.index_folder(photos)
+    assert (report.photos, report.enrolled, report.people) == (12, 12, 6)
+    for number in range(6):
+        (face,) = db.identify(photos / f"Person {number}" / "0001.png", k=3)
+        assert face.identity == f"Person {number}"
+        assert face.candidates[0].distance == 0.0
+        assert len({candidate.identity for candidate in face.candidates}) == 3
+        assert face.threshold == 0.3
+
+
+def test_nothing_on_disk_is_moved(db: FaceDB, photos: Path) -> None:
+    save(photos / "Person 0" / "distortion" / "0000_foggy.png", scene(48, 48, 99))
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in photos.rglob("*"))
+    db.index_folder(photos)
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in photos.rglob("*")) == before
+    assert names(db)["Person 0"] == 3
+
+
+def test_indexing_again_encodes_nothing(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    revision = db.gallery.store.revision()
+    report = db.index_folder(photos)
+    assert (report.unchanged, report.enrolled, report.duplicates) == (12, 0, 0)
+    assert db.gallery.store.revision() == revision
+
+
+def test_touched_and_moved_files_keep_their_templates(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    ids = db.gallery.store.identity_ids()[0].tolist()
+    os.utime(photos / "Person 1" / "0000.png", ns=(1, 1))
+    (photos / "Person 2" / "0000.png").rename(photos / "Person 2" / "renamed.png")
+    report = db.index_folder(photos, prune=True)
+    assert (report.enrolled, report.removed, report.duplicates) == (0, 0, 2)
+    assert db.gallery.store.identity_ids()[0].tolist() == ids
+
+
+def test_changed_file_replaces_its_template(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    save(photos / "Person 1" / "0000.png", scene(48, 48, 77))
+    report = db.index_folder(photos)
+    assert (report.enrolled, report.removed) == (1, 1)
+    assert names(db)["Person 1"] == 2
+
+
+def test_a_file_that_went_bad_keeps_its_template(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    (photos / "Person 1" / "0000.png").write_bytes(b"")
+    report = db.index_folder(photos)
+    assert [Path(item.path).name for item in report.refused] == ["0000.png"]
+    assert names(db)["Person 1"] == 2
+
+
+def test_prune_removes_what_has_vanished_and_nothing_else(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
+    other = people_folder(tmp_path / "other", 0)
+    person(other / "Elsewhere", seed=50)
+    db.index_folder(photos)
+    db.index_folder(other)
+    shutil.rmtree(photos / "Person 3")
+    (photos / "Person 4" / "0000.png").unlink()
+    assert db.index_folder(photos).removed == 0
+    assert db.index_folder(photos, prune=True).removed == 3
+    assert names(db) == {
+        "Elsewhere": 2,
+        "Person 0": 2,
+        "Person 1": 2,
+        "Person 2": 2,
+        "Person 4": 1,
+        "Person 5": 2,
+    }
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read every folder")
+def test_prune_spares_a_folder_that_cannot_be_read(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    (photos / "Person 3").chmod(0)
+    try:
+        assert db.index_folder(photos, prune=True).removed == 0
+    finally:
+        (photos / "Person 3").chmod(0o755)
+
+
+def test_the_same_photo_under_two_people_counts_once(db: FaceDB, photos: Path) -> None:
+    (photos / "Zoe Impostor").mkdir()
+    shutil.copy(photos / "Person 1" / "0000.png", photos / "Zoe Impostor" / "copy.png")
+    shutil.copy(photos / "Person 1" / "0000.png", photos / "Person 1" / "copy.png")
+    report = db.index_folder(photos)
+    assert (report.enrolled, report.duplicates) == (12, 1)
+    (refusal,) = report.refused
+    owners = {Path(refusal.path).parent.name, *names(db)}
+    assert "the same photo is enrolled as" in refusal.reason
+    assert owners >= {"Zoe Impostor", "Person 1"}
+    assert sum(names(db).values()) == 12
+    assert db.index_folder(photos).refused == [refusal]
+
+
+def test_renamed_people_stay_whole_when_indexed_again(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    db.people.rename("Person 0", "Ada Lovelace")
+    db.people.merge("Person 1", "Person 2")
+    person(photos / "Person 0", seed=0, photos=3)
+    person(photos / "Person 1", seed=1, photos=3)
+    db.index_folder(photos)
+    assert names(db)["Ada Lovelace"] == 3
+    assert names(db)["Person 2"] == 5
+    assert "Person 0" not in names(db)
+
+
+def test_remove_says_which_folders_would_enroll_again(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    removal = db.people.remove("Person 0")
+    assert removal.folders == (str(photos / "Person 0"),)
+    assert db.remove("Person 5") == 2
+    assert db.index_folder(photos).enrolled == 4
+    with pytest.raises(UnknownIdentity, match="people list"):
+        db.remove("Nobody")
+
+
+def test_enroll_photos_under_a_name(db: FaceDB, tmp_path: Path) -> None:
+    files = person(tmp_path / "loose", seed=3)
+    report = db.enroll("Émile 山田", [*files, tmp_path / "missing.jpg"])
+    assert (report.enrolled, report.people) == (2, 1)
+    assert [refusal.reason for refusal in report.refused] == ["no such file"]
+    assert db.identify(files[0])[0].identity == "Émile 山田"
+    with pytest.raises(InputError, match="needs a name"):
+        db.enroll("  ", files)
+
+
+def test_a_thousand_photos_with_forty_bad_ones(db: FaceDB, tmp_path: Path) -> None:
+    top = tmp_path / "many"
+    for number in range(960):
+        save(top / f"P{number % 60:02}" / f"{number}.png", scene(24, 24, number))
+    bad: dict[Path, str] = {}
+    number = 0
+    while len(bad) < 40:
+        for path, reason in bad_files(top / f"B{number:02}").items():
+            if len(bad) < 40:
+                bad[path] = reason
+            elif path.is_symlink() or path.is_file():
+                path.unlink()
+        number += 1
+    report = db.index_folder(top)
+    assert report.enrolled == 960
+    refused = {Path(item.path): item.reason for item in report.refused}
+    assert {path: refused.get(path) for path in bad} == bad
+    stored = db.gallery.store.files_under(str(top))
+    remembered = {path: row.reason for path, row in stored.items() if row.reason}
+    assert set(remembered) <= {str(path) for path in bad}
+    assert len(remembered) > 20
+    again = db.index_folder(top)
+    assert {(item.path, item.reason) for item in again.refused} == {
+        (item.path, item.reason) for item in report.refused
+    }
+
+
+def test_interrupted_index_goes_on_where_it_was(tmp_path: Path) -> None:
+    top = tmp_path / "many"
+    for number in range(3000):
+        save(top / f"P{number % 50:02}" / f"{number}.jpg", scene(20, 20, number), quality=95)
+    command = [sys.executable, "-m", "facedb", "index", str(top), "-g", str(tmp_path / "g")]
+    run = subprocess.Popen([*command, "--detector", "none"], stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "g" / "gallery.sqlite").exists() and run.poll() is None:
+        time.sleep(0.02)
+    time.sleep(1.0)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=60)
+    db = facedb.open(tmp_path / "g", CROPS)
+    kept = db.gallery.store.count()
+    assert (run.returncode, "run the same command to go on" in stderr) == (1, True), stderr
+    assert 0 < kept < 3000
+    assert db.gallery.check() == []
+    report = db.index_folder(top)
+    assert (report.unchanged, report.enrolled) == (kept, 3000 - kept)
+
+
+def test_another_detector_is_refused(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    db.close()
+    store = db.gallery.store
+    with store.writing() as writer:
+        pin = type(store.pin)(
+            **{
+                **{name: getattr(store.pin, name) for name in type(store.pin).__dataclass_fields__},
+                "encoder_fingerprint": "0" * 64,
+                "encoder_name": "somebody else's",
+            }
+        )
+        assert writer.change_encoder(pin, store.identity_ids()[0].tolist())
+    with pytest.raises(EncoderMismatch, match=r"somebody else's .* gallery reencode"):
+        facedb.open(db.folder, CROPS).identify(photos / "Person 0" / "0000.png")
+
+
+def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) -> None:
+    from facedb.encoder.bundle import BUNDLED
+
+    db.index_folder(photos)
+    other = tmp_path / "other-encoder"
+    shutil.copytree(BUNDLED, other)
+    card = (other / "encoder.json").read_text()
+    # Another input size in the card is another encoder by fingerprint, on the same graph.
+    import json
+
+    changed = json.loads(card)
+    changed["name"] = "the other"
+    changed["std"] = [0.5, 0.5, 0.500001]
+    (other / "encoder.json").write_text(json.dumps(changed))
+    gone = photos / "Person 0" / "0000.png"
+    kept = gone.read_bytes()
+    gone.unlink()
+    settings = Settings(encoder=str(other), detector="none", threshold=0.3)
+    with pytest.raises(EncoderMismatch, match="the other"):
+        _ = facedb.open(db.folder, settings).encoder
+    with pytest.raises(InputError, match=r"nothing was changed[\s\S]*0000.png: no such file"):
+        facedb.open(db.folder, settings).reencode()
+    assert facedb.open(db.folder, CROPS).identify(photos / "Person 1" / "0000.png")[0].identity
+    gone.write_bytes(kept)
+    report = facedb.open(db.folder, settings).reencode()
+    assert (report.reencoded, report.dropped) == (12, ())
+    after = facedb.open(db.folder, Settings(threshold=0.3))
+    assert after.encoder.name == "the other"
+    assert after.identify(gone)[0].identity == "Person 0"
+    assert after.gallery.check() == []
+    gone.unlink()
+    report = facedb.open(db.folder, Settings(detector="none")).reencode(drop_missing=True)
+    assert (report.reencoded, len(report.dropped)) == (11, 1)
