@@ -80,7 +80,7 @@ class ScalePolicy:
     sides: tuple[int, ...] = (480, 1280)
     least_side: int = 224
     rescue_sides: tuple[int, ...] = (160, 96)
-    threshold: float = 0.6
+    threshold: float = 0.7
     overlap: float = 0.3
 
     def scales(self, long_side: int) -> list[float]:

@@ -58,3 +58,52 @@ def fpir(distances: NDArray[np.float64], threshold: float) -> float:
 
 def _share(hits: NDArray[np.bool_]) -> float:
     return float(np.mean(hits)) if hits.size else float("nan")
+
+
+def threshold_at(distances: NDArray[np.float64], fpir_wanted: float) -> float:
+    """The largest observed distance at which at most `fpir_wanted` of strangers are accepted.
+
+    Args:
+        distances: float64[n], each non-mated probe's to the nearest identity of the gallery.
+        fpir_wanted: in [0, 1).
+
+    Returns:
+        One of `distances`; just below the smallest where even that would accept too many.
+
+    >>> threshold_at(np.array([0.9, 1.0, 1.1, 1.2]), 0.5)
+    1.0
+    """
+    ordered = np.sort(distances)
+    accepted = np.searchsorted(ordered, ordered, side="right")
+    allowed = ordered[accepted <= fpir_wanted * len(ordered)]
+    return float(allowed[-1]) if len(allowed) else float(np.nextafter(ordered[0], -np.inf))
+
+
+def ten_fold_accuracy(
+    distances: NDArray[np.float64], same: NDArray[np.bool_], folds: int = 10
+) -> NDArray[np.float64]:
+    """Pair accuracy by fold, each at the threshold that is best on the others (LFW, View 2).
+
+    Huang et al., Labeled Faces in the Wild, UMass Amherst TR 07-49, 2007.
+
+    Args:
+        distances: float64[n], pairs in the order of the folds, n divisible by `folds`.
+        same: bool[n], whether a pair is of one person.
+
+    Returns:
+        float64[folds] in [0, 1].
+    """
+    near, truth = distances.reshape(folds, -1), same.reshape(folds, -1)
+    accuracy = np.empty(folds)
+    for fold in range(folds):
+        others = np.arange(folds) != fold
+        threshold = _best_threshold(near[others].ravel(), truth[others].ravel())
+        accuracy[fold] = np.mean((near[fold] <= threshold) == truth[fold])
+    return accuracy
+
+
+def _best_threshold(distances: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    order = np.argsort(distances, kind="stable")
+    # Accepting the first n of the ordered pairs is right for their mated and the others' non-mated.
+    right = np.cumsum(np.where(same[order], 1, -1))
+    return float(distances[order[int(np.argmax(right))]])
