@@ -19,20 +19,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from facedb.errors import FacedbError
-    from facedb.identify import Comparison, FaceDB, PhotoAnswer, Settings, open
+    from facedb.identify import FaceDB, Settings, open
     from facedb.people import People
-    from facedb.types import Candidate, Face, Identification, Photo
+    from facedb.types import Candidate, Comparison, Face, Identification, Photo, PhotoAnswer
 
 _HOME = {
     "Candidate": "facedb.types",
-    "Comparison": "facedb.identify",
+    "Comparison": "facedb.types",
     "Face": "facedb.types",
     "FaceDB": "facedb.identify",
     "FacedbError": "facedb.errors",
     "Identification": "facedb.types",
     "People": "facedb.people",
     "Photo": "facedb.types",
-    "PhotoAnswer": "facedb.identify",
+    "PhotoAnswer": "facedb.types",
     "Settings": "facedb.identify",
     "open": "facedb.identify",
 }

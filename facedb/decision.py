@@ -43,3 +43,50 @@ def rank(hits: Hits, k: int) -> Hits:
 def accepts(distance: float, threshold: float | None) -> bool:
     """Whether a distance identifies; never without a threshold, nor for NaN."""
     return threshold is not None and distance <= threshold
+
+
+def certain_width(
+    near: NDArray[np.float32],
+    owners: NDArray[np.int64],
+    k: int,
+    tolerance: float,
+    everything: bool,
+) -> NDArray[np.int64]:
+    """int64[m]: how many proposals settle the k nearest identities; 0 where more are needed.
+
+    The k-th identity is certain when the last proposal lies beyond it by more than the index can
+    be wrong: then no template that was not proposed can be nearer.
+    """
+    squared = near.astype(np.float64) ** 2
+    place = np.cumsum(first_of_each(owners), axis=1)
+    reached = place[:, -1] >= k
+    kth = np.take_along_axis(squared, np.argmax(place >= k, axis=1)[:, None], axis=1)
+    width: NDArray[np.int64] = np.sum(squared <= kth + 2 * tolerance, axis=1, keepdims=True)[:, 0]
+    columns = near.shape[1]
+    ended = np.isinf(near[:, -1]) | everything
+    width[~reached] = columns
+    width[(width == columns) & ~ended] = 0
+    return width
+
+
+def in_order(found: list[tuple[NDArray[np.int64], Hits]], probes: int) -> Hits:
+    """One Hits of `probes` rows out of parts, each with the int64 rows that it belongs in."""
+    width = max((hits.distances.shape[1] for _, hits in found), default=0)
+    ids = np.full((probes, width), -1, dtype=np.int64)
+    owners = np.full((probes, width), -1, dtype=np.int64)
+    distances = np.full((probes, width), np.inf)
+    for rows, hits in found:
+        columns = hits.distances.shape[1]
+        ids[rows, :columns] = hits.template_ids
+        owners[rows, :columns] = hits.identity_ids
+        distances[rows, :columns] = hits.distances
+    return Hits(ids, owners, distances)
+
+
+def stacked(blocks: list[Hits]) -> Hits:
+    """Hits one below the other."""
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(len(block.distances) for block in blocks)])
+    rows = [np.arange(starts[n], starts[n + 1]) for n in range(len(blocks))]
+    return in_order(list(zip(rows, blocks, strict=True)), int(starts[-1]))

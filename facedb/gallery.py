@@ -7,7 +7,6 @@ answers stay those of brute force over the store.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb import snapshot as snapshots
-from facedb.decision import first_of_each
+from facedb.decision import certain_width, in_order, stacked
 from facedb.device import Device
 from facedb.errors import BadEmbedding
 from facedb.index import IndexKind, SearchIndex
 from facedb.index.device import search_cache
 from facedb.index.faiss import FaissIndex, build
+from facedb.lock import ReadWriteLock
 from facedb.snapshot import SnapshotInvalid
 from facedb.store import Pin, State, Store, Writer
 from facedb.types import Embeddings, Hits
@@ -54,7 +54,7 @@ class Gallery:
         self.store = store
         self._device: Device = device
         self._view: _View | None = None
-        self._lock = _ReadWriteLock()
+        self._lock = ReadWriteLock()
 
     @classmethod
     def create(
@@ -95,8 +95,8 @@ class Gallery:
         added, removed = self.store.pending(behind)
         count = state.snapshot.count if state.snapshot else 0
         if not removed and added <= max(1000, count // 50) and (count or not added):
-            # A process that was killed may have left files with vectors that are gone by now.
-            snapshots.clean(self.folder, keep=state.snapshot.file if state.snapshot else None)
+            if len(snapshots.files(self.folder)) > 1:
+                self._clean()
             return False
         self.publish()
         return True
@@ -108,15 +108,24 @@ class Gallery:
 
     def _publish(self, view: _View) -> None:
         gallery = self.store.state().uuid
-        written = snapshots.write(self.folder, view.index, gallery, view.revision, on_step)
-        with self.store.writing() as writer:
-            writer.register_snapshot(written)
+        registered = False
+        while not registered:
+            written = snapshots.write(self.folder, view.index, gallery, view.revision, on_step)
+            with self.store.writing() as writer:
+                # Whoever cleans up holds the write lock too, and may have taken it for a stray.
+                registered = written is not None and (self.folder / written.file).exists()
+                if registered and written is not None:
+                    writer.register_snapshot(written)
         on_step("snapshot: registered")
-        current = self.store.state().snapshot
-        snapshots.clean(self.folder, keep=current.file if current else None)
+        self._clean()
         on_step("snapshot: older files deleted")
         self.store.empty_log()
         on_step("snapshot: log emptied")
+
+    def _clean(self) -> None:
+        """Delete every index file but the published one; they may hold vectors that are gone."""
+        with self.store.writing() as writer:
+            snapshots.clean(self.folder, keep=writer.snapshot_file())
 
     def rebuild(self, kind: IndexKind | None = None) -> None:
         """Make the index anew from the store, as another kind when asked, and publish it."""
@@ -177,7 +186,7 @@ class Gallery:
                 self._search(view, probes[start : start + _BLOCK], k)
                 for start in range(0, len(probes), _BLOCK)
             ]
-        return _stacked(blocks)
+        return stacked(blocks)
 
     def _search(self, view: _View, probes: Embeddings, k: int) -> Hits:
         count = view.cache.count
@@ -188,7 +197,7 @@ class Gallery:
             ids, near = view.cache.search(probes[rows], asked)
             owners = self._owners(view, ids)
             everything = asked >= count or ids.shape[1] < asked
-            width = _certain_width(near, owners, k, view.cache.tolerance, everything)
+            width = certain_width(near, owners, k, view.cache.tolerance, everything)
             done = width > 0
             if done.any():
                 widest = int(width[done].max())
@@ -196,7 +205,7 @@ class Gallery:
                 found.append((rows[done], self._rescored(view, probes[rows[done]], ids, owners)))
             rows = rows[~done]
             asked = min(count, asked * 4)
-        return _in_order(found, len(probes))
+        return in_order(found, len(probes))
 
     def _owners(self, view: _View, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[m, c]: the identity of each template, -1 where it is no longer stored."""
@@ -304,84 +313,3 @@ class Gallery:
         count, dim = self.store.count(), self.store.pin.dim
         index = build(kind, dim, count, lambda: self.store.added(0, state.revision))
         return _View(index, index, state.revision, verified=True)
-
-
-def _certain_width(
-    near: NDArray[np.float32],
-    owners: NDArray[np.int64],
-    k: int,
-    tolerance: float,
-    everything: bool,
-) -> NDArray[np.int64]:
-    """int64[m]: how many proposals settle the k nearest identities; 0 where more are needed.
-
-    The k-th identity is certain when the last proposal lies beyond it by more than the index can
-    be wrong: then no template that was not proposed can be nearer.
-    """
-    squared = near.astype(np.float64) ** 2
-    place = np.cumsum(first_of_each(owners), axis=1)
-    reached = place[:, -1] >= k
-    kth = np.take_along_axis(squared, np.argmax(place >= k, axis=1)[:, None], axis=1)
-    width: NDArray[np.int64] = np.sum(squared <= kth + 2 * tolerance, axis=1, keepdims=True)[:, 0]
-    columns = near.shape[1]
-    ended = np.isinf(near[:, -1]) | everything
-    width[~reached] = columns
-    width[(width == columns) & ~ended] = 0
-    return width
-
-
-def _in_order(found: list[tuple[NDArray[np.int64], Hits]], probes: int) -> Hits:
-    width = max((hits.distances.shape[1] for _, hits in found), default=0)
-    ids = np.full((probes, width), -1, dtype=np.int64)
-    owners = np.full((probes, width), -1, dtype=np.int64)
-    distances = np.full((probes, width), np.inf)
-    for rows, hits in found:
-        columns = hits.distances.shape[1]
-        ids[rows, :columns] = hits.template_ids
-        owners[rows, :columns] = hits.identity_ids
-        distances[rows, :columns] = hits.distances
-    return Hits(ids, owners, distances)
-
-
-def _stacked(blocks: list[Hits]) -> Hits:
-    if len(blocks) == 1:
-        return blocks[0]
-    starts = np.cumsum([0, *(len(block.distances) for block in blocks)])
-    rows = [np.arange(starts[n], starts[n + 1]) for n in range(len(blocks))]
-    return _in_order(list(zip(rows, blocks, strict=True)), int(starts[-1]))
-
-
-class _ReadWriteLock:
-    """Many readers or one writer; a waiting writer holds new readers back."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._readers = 0
-        self._writing = False
-        self._waiting = 0
-
-    @contextmanager
-    def read(self) -> Iterator[None]:
-        with self._condition:
-            self._condition.wait_for(lambda: not self._writing and not self._waiting)
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._readers -= 1
-                self._condition.notify_all()
-
-    @contextmanager
-    def write(self) -> Iterator[None]:
-        with self._condition:
-            self._waiting += 1
-            self._condition.wait_for(lambda: not self._writing and not self._readers)
-            self._waiting -= 1
-            self._writing = True
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._writing = False
-                self._condition.notify_all()

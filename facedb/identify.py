@@ -30,16 +30,25 @@ from facedb.enrollment import (
     enroll_photos,
     index_folder,
 )
-from facedb.errors import EncoderMismatch, InputError
+from facedb.errors import InputError
 from facedb.faces import Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.index import IndexKind
 from facedb.people import People
 from facedb.photos import load_photo, photo_from_array
+from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.store import FILE_NAME, Pin, StoredTemplate
-from facedb.types import Candidate, Face, Identification, Photo
+from facedb.store import FILE_NAME, StoredTemplate
+from facedb.types import (
+    Candidate,
+    Comparison,
+    Face,
+    GalleryInfo,
+    Identification,
+    Photo,
+    PhotoAnswer,
+)
 
 DEFAULT_GALLERY = "facedb.gallery"
 
@@ -64,56 +73,6 @@ class Settings:
     device: Device = "auto"
     index: IndexKind = "flat"
     threshold: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoAnswer:
-    """The answers for one photo; `reason` says why it could not be read, or is None."""
-
-    path: str
-    reason: str | None
-    faces: tuple[Identification, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two photos, the largest face of each.
-
-    Attributes:
-        distance: Euclidean distance of their embeddings, in [0, 2].
-        threshold: the largest distance that counts as the same person, or None.
-        same: the decision; None without a threshold.
-    """
-
-    distance: float
-    threshold: float | None
-    same: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryInfo:
-    """What a gallery holds and was made with.
-
-    Attributes:
-        refused: photo files that are remembered as left out.
-        waiting: templates that the index file does not hold yet.
-        bytes: size of the folder's files.
-        terms: what the encoder's weights may be used for; "" where its card does not say.
-    """
-
-    folder: str
-    people: int
-    templates: int
-    refused: int
-    encoder_name: str
-    encoder_fingerprint: str
-    dim: int
-    detector_fingerprint: str
-    threshold: float | None
-    index_kind: str
-    waiting: int
-    bytes: int
-    terms: str
 
 
 class FaceDB:
@@ -177,7 +136,7 @@ class FaceDB:
                 spec = self.settings.encoder or (pin.encoder if pin else "bundled")
                 encoder = open_encoder(spec, self.settings.device)
                 if pin is not None and pin.encoder_fingerprint != encoder.fingerprint:
-                    raise EncoderMismatch(self._other_encoder(pin, encoder))
+                    raise other_encoder(self.folder, pin, encoder)
                 self._encoder = encoder
             return self._encoder
 
@@ -194,7 +153,7 @@ class FaceDB:
                 pin = self.gallery.store.pin if self.exists else None
                 detector = open_detector(self.settings.detector or (pin.detector if pin else None))
                 if pin is not None and pin.detector_fingerprint != detector.fingerprint:
-                    raise EncoderMismatch(self._other_detector(pin, detector))
+                    raise other_detector(self.folder, pin, detector)
                 self._detector = detector
             return self._detector
 
@@ -346,7 +305,7 @@ class FaceDB:
             store,
             encoder,
             detector,
-            _new_pin(encoder, detector, spec),
+            new_pin(encoder, detector, spec),
             drop_missing=drop_missing,
             progress=progress,
         )
@@ -393,25 +352,10 @@ class FaceDB:
                 return
             encoder, detector = self.encoder, self.detector
             spec = self.settings.detector or os.environ.get("FACEDB_DETECTOR") or "none"
-            pin = _new_pin(encoder, detector, spec)
+            pin = new_pin(encoder, detector, spec)
             self._gallery = Gallery.create(
                 self.folder, pin, self.settings.index, self.settings.device
             )
-
-    def _other_encoder(self, pin: Pin, encoder: Encoder) -> str:
-        return (
-            f"{self.folder}: its templates were made by encoder {pin.encoder_name} "
-            f"({pin.encoder_fingerprint[:8]}), not by {encoder.name} ({encoder.fingerprint[:8]}); "
-            f"name the old one: --encoder {pin.encoder}, or make the templates anew: "
-            f"facedb gallery reencode -g {self.folder} --encoder {encoder.spec}"
-        )
-
-    def _other_detector(self, pin: Pin, detector: Detector) -> str:
-        return (
-            f"{self.folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
-            f"{detector.fingerprint}; name the old one: --detector {pin.detector}, or make the "
-            f"templates anew: facedb gallery reencode -g {self.folder} --detector FILE"
-        )
 
 
 def open(
@@ -419,17 +363,6 @@ def open(
 ) -> FaceDB:
     """Open the gallery in `folder`; it is made when the first photo is enrolled."""
     return FaceDB(folder, settings)
-
-
-def _new_pin(encoder: Encoder, detector: Detector, spec: str) -> Pin:
-    return Pin(
-        encoder.spec,
-        encoder.name,
-        encoder.fingerprint,
-        encoder.dim,
-        "none" if detector.name == "none" else os.path.abspath(spec),
-        detector.fingerprint,
-    )
 
 
 def _candidates(

@@ -22,7 +22,7 @@ from facedb.photos import load_photo
 from facedb.types import Box, Candidate, Identification, Photo
 
 if TYPE_CHECKING:
-    from facedb.identify import PhotoAnswer
+    from facedb.types import PhotoAnswer
 
 ACCEPTED: Final = "#00734f"
 NOT_IDENTIFIED: Final = "#b84300"

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facedb.enrollment import IndexReport
     from facedb.evaluation.protocol import EvaluationReport
-    from facedb.identify import Comparison, GalleryInfo, PhotoAnswer
     from facedb.people import PersonDetails
     from facedb.store import Person
-    from facedb.types import Identification
+    from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
 CSV_COLUMNS = (
     *("photo", "face", "box_x", "box_y", "box_width", "box_height", "identity", "threshold"),

@@ -44,8 +44,12 @@ class Footer:
 
 def write(
     folder: Path, index: FaissIndex, gallery: str, revision: int, step: Callable[[str], None]
-) -> Snapshot:
-    """Write the index beside the store: temp, fsync, rename, fsync of the folder."""
+) -> Snapshot | None:
+    """Write the index beside the store: temp, fsync, rename, fsync of the folder.
+
+    Returns:
+        None when another process has cleaned the unfinished file away.
+    """
     name = f"index-{revision:012d}-{uuid.uuid4().hex[:8]}.faiss"
     temporary = folder / (name + ".tmp")
     step("snapshot: before the temporary file")
@@ -56,9 +60,11 @@ def write(
         stream.flush()
         os.fsync(stream.fileno())
     step("snapshot: temporary file complete")
-    digest = _sha256(temporary)
-    size = temporary.stat().st_size
-    temporary.rename(folder / name)
+    try:
+        digest, size = _sha256(temporary), temporary.stat().st_size
+        temporary.rename(folder / name)
+    except FileNotFoundError:
+        return None
     step("snapshot: renamed")
     sync_folder(folder)
     step("snapshot: folder synced")
@@ -109,9 +115,14 @@ def set_aside(folder: Path, name: str) -> None:
         (folder / name).rename(folder / (name + ".bad"))
 
 
+def files(folder: Path) -> list[Path]:
+    """Every index file: the published one, older ones, temporary ones, those set aside."""
+    return sorted(folder.glob("index-*.faiss*"))
+
+
 def clean(folder: Path, keep: str | None) -> None:
-    """Delete every index file but `keep`: older ones, temporary ones, those set aside."""
-    strays = [file for file in folder.glob("index-*.faiss*") if file.name != keep]
+    """Delete every index file but `keep`."""
+    strays = [file for file in files(folder) if file.name != keep]
     for file in strays:
         file.unlink(missing_ok=True)
     if strays:

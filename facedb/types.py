@@ -106,3 +106,53 @@ class Identification:
     candidates: tuple[Candidate, ...]
     box: Box
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoAnswer:
+    """The answers for one photo; `reason` says why it could not be read, or is None."""
+
+    path: str
+    reason: str | None
+    faces: tuple[Identification, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two photos, the largest face of each.
+
+    Attributes:
+        distance: Euclidean distance of their embeddings, in [0, 2].
+        threshold: the largest distance that counts as the same person, or None.
+        same: the decision; None without a threshold.
+    """
+
+    distance: float
+    threshold: float | None
+    same: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryInfo:
+    """What a gallery holds and was made with.
+
+    Attributes:
+        refused: photo files that are remembered as left out.
+        waiting: templates that the index file does not hold yet.
+        bytes: size of the folder's files.
+        terms: what the encoder's weights may be used for; "" where its card does not say.
+    """
+
+    folder: str
+    people: int
+    templates: int
+    refused: int
+    encoder_name: str
+    encoder_fingerprint: str
+    dim: int
+    detector_fingerprint: str
+    threshold: float | None
+    index_kind: str
+    waiting: int
+    bytes: int
+    terms: str

@@ -65,15 +65,15 @@ def stored_for(upright: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(turned[orientation])
 
 
-def bomb() -> bytes:
-    """A PNG of 120 bytes that says it is 60,000 pixels wide and high."""
+def bomb(side: int = 60_000) -> bytes:
+    """A PNG of 120 bytes that says it is so many pixels wide and high."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         )
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)

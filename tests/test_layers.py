@@ -17,10 +17,10 @@ PACKAGE = Path(facedb.__file__).parent
 
 # From the bottom up; a module may import from its own line and from lines above it here.
 LAYERS = [
-    ["errors", "types", "device"],
+    ["errors", "types", "device", "lock"],
     ["decision", "evaluation.metrics"],
     ["photos", "store", "index", "encoder"],
-    ["faces", "snapshot"],
+    ["faces", "snapshot", "pinning"],
     ["gallery"],
     ["pipeline"],
     ["enrollment", "people", "reencode", "export"],

@@ -248,10 +248,11 @@ def test_a_fraction_of_a_turned_photo_is_upright(tmp_path: Path) -> None:
     assert difference(photo.pixels, maker.scene(800, 600)[::4, ::4]) < 6
 
 
-def test_a_photo_larger_than_pillow_likes_raises_no_warning(tmp_path: Path) -> None:
-    Image.new("1", (12_000, 8_000)).save(tmp_path / "p.png")
-    photo = load_photo(tmp_path / "p.png")
-    assert (photo.width, photo.height) == (12_000, 8_000)
+def test_a_photo_that_pillow_warns_of_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 96 * 64 - 1)
+    assert load_photo(maker.save(tmp_path / "p.png")).width == 96
 
 
 # Bad files
@@ -261,6 +262,12 @@ def test_every_bad_file_has_its_reason(tmp_path: Path) -> None:
     expected = maker.bad_files(tmp_path)
     assert {file: reason_of(file) for file in expected} == expected
     assert set(expected.values()) <= set(reasons.REASONS)
+
+
+@pytest.mark.parametrize("side", [13_300, 14_000, 1_000_000])
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, side: int) -> None:
+    (tmp_path / "p.png").write_bytes(maker.bomb(side))
+    assert reason_of(tmp_path / "p.png") == reasons.BOMB
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])

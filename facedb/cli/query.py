@@ -19,7 +19,7 @@ from facedb.render import (
 )
 
 if TYPE_CHECKING:
-    from facedb.identify import PhotoAnswer
+    from facedb.types import PhotoAnswer
 
 
 @click.command("query")

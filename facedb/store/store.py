@@ -22,6 +22,7 @@ from facedb.errors import (
     GalleryMissing,
     GalleryReadOnly,
 )
+from facedb.store import queries
 from facedb.store.connection import (
     FILE_NAME,
     blocks,
@@ -33,10 +34,8 @@ from facedb.store.connection import (
 from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTemplate
 from facedb.store.tables import (
     SCHEMA_VERSION,
-    alias_table,
     file_table,
     gallery_table,
-    identity_table,
     metadata,
     reencoded_table,
     removal_table,
@@ -61,7 +60,7 @@ class Store:
         self.writable = writable
         self._engine = engine
         with self._reading() as connection:
-            row = connection.execute(_GALLERY).mappings().one()
+            row = connection.execute(queries.GALLERY).mappings().one()
         if row["schema_version"] != SCHEMA_VERSION:
             raise GalleryError(
                 f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
@@ -141,7 +140,7 @@ class Store:
             )
         with translated(self.folder), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self.check_encoder(_pin(connection.execute(_GALLERY).mappings().one()).made_by)
+            self.check_encoder(_pin(connection.execute(queries.GALLERY).mappings().one()).made_by)
             yield Writer(connection)
             connection.commit()
 
@@ -156,7 +155,7 @@ class Store:
         """Revision, index kind and snapshot, read together."""
         with self._reading() as connection:
             connection.exec_driver_sql("BEGIN")
-            gallery = connection.execute(_GALLERY).mappings().one()
+            gallery = connection.execute(queries.GALLERY).mappings().one()
             row = connection.execute(sa.select(snapshot_table)).mappings().one_or_none()
         snapshot = None
         if row is not None:
@@ -172,12 +171,12 @@ class Store:
     def revision(self) -> int:
         """The number of the last committed write."""
         with self._reading() as connection:
-            return int(connection.execute(_REVISION).scalar_one())
+            return int(connection.execute(queries.REVISION).scalar_one())
 
     def count(self) -> int:
         """How many templates are stored."""
         with self._reading() as connection:
-            return int(connection.execute(_COUNT).scalar_one())
+            return int(connection.execute(queries.COUNT).scalar_one())
 
     def added(self, after: int, upto: int) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
         """Templates of revisions after..upto by rising id: blocks of int64[n], float32[n, d]."""
@@ -230,7 +229,7 @@ class Store:
         found: dict[int, tuple[int, NDArray[np.float32]]] = {}
         with self._reading() as connection:
             for block in blocks(template_ids):
-                for row in connection.execute(_ROWS_OF, {"ids": block}):
+                for row in connection.execute(queries.ROWS_OF, {"ids": block}):
                     found[row[0]] = (row[1], np.frombuffer(row[2], dtype="<f4"))
         return found
 
@@ -239,7 +238,7 @@ class Store:
         found: dict[int, int] = {}
         with self._reading() as connection:
             for block in blocks(template_ids):
-                for row in connection.execute(_IDENTITY_OF, {"ids": block}):
+                for row in connection.execute(queries.IDENTITY_OF, {"ids": block}):
                     found[row[0]] = row[1]
         return found
 
@@ -248,20 +247,20 @@ class Store:
         found: dict[int, StoredTemplate] = {}
         with self._reading() as connection:
             for block in blocks(template_ids):
-                for row in connection.execute(_DESCRIBE, {"ids": block}):
+                for row in connection.execute(queries.DESCRIBE, {"ids": block}):
                     found[row[0]] = _stored_template(row)
         return found
 
     def templates_of(self, identity_id: int) -> list[StoredTemplate]:
         """A person's templates by rising id."""
-        query = _TEMPLATES.where(template_table.c.identity_id == identity_id)
+        query = queries.TEMPLATES.where(template_table.c.identity_id == identity_id)
         with self._reading() as connection:
             return [_stored_template(row) for row in connection.execute(query)]
 
     def templates(self) -> Iterator[StoredTemplate]:
         """All templates by rising id."""
         with self._reading() as connection:
-            result = connection.execute(_TEMPLATES, execution_options={"yield_per": 4096})
+            result = connection.execute(queries.TEMPLATES, execution_options={"yield_per": 4096})
             for row in result:
                 yield _stored_template(row)
 
@@ -269,18 +268,18 @@ class Store:
         """Templates without a new vector of this encoder and detector."""
         columns = reencoded_table.c
         done = sa.select(columns.template_id).where(columns.made_by == made_by)
-        query = _TEMPLATES.where(template_table.c.id.not_in(done))
+        query = queries.TEMPLATES.where(template_table.c.id.not_in(done))
         with self._reading() as connection:
             return [_stored_template(row) for row in connection.execute(query)]
 
     def people(self) -> list[Person]:
         """Everyone enrolled, by name."""
         with self._reading() as connection:
-            counts = {row[0]: row[1] for row in connection.execute(_COUNTS)}
+            counts = {row[0]: row[1] for row in connection.execute(queries.COUNTS)}
             aliases: dict[int, list[str]] = {}
-            for name, identity_id in connection.execute(_ALIASES):
+            for name, identity_id in connection.execute(queries.ALIASES):
                 aliases.setdefault(identity_id, []).append(name)
-            rows = connection.execute(_PEOPLE).all()
+            rows = connection.execute(queries.PEOPLE).all()
         return [
             Person(
                 identity_id, name, tuple(aliases.get(identity_id, ())), counts.get(identity_id, 0)
@@ -343,41 +342,3 @@ def _pin(row: sa.RowMapping) -> Pin:
 def _stored_template(row: Sequence[Any]) -> StoredTemplate:
     template_id, identity, sha256, photo, x, y, width, height, score = row
     return StoredTemplate(template_id, identity, sha256, photo or "", (x, y, width, height), score)
-
-
-def _among(column: sa.Column[int] | sa.Column[str], name: str) -> sa.ColumnElement[bool]:
-    return column.in_(sa.bindparam(name, expanding=True))
-
-
-_GALLERY = sa.select(gallery_table)
-_REVISION = sa.select(gallery_table.c.revision)
-_COUNT = sa.select(sa.func.count()).select_from(template_table)
-_COUNTS = sa.select(template_table.c.identity_id, sa.func.count()).group_by(
-    template_table.c.identity_id
-)
-_ALIASES = sa.select(alias_table.c.name, alias_table.c.identity_id).order_by(alias_table.c.name)
-_PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity_table.c.name)
-_ROWS_OF = sa.select(
-    template_table.c.id, template_table.c.identity_id, template_table.c.vector
-).where(_among(template_table.c.id, "ids"))
-_IDENTITY_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
-    _among(template_table.c.id, "ids")
-)
-_TEMPLATES = (
-    sa.select(
-        template_table.c.id,
-        identity_table.c.name,
-        template_table.c.sha256,
-        sa.select(sa.func.min(file_table.c.path))
-        .where(file_table.c.sha256 == template_table.c.sha256, file_table.c.reason.is_(None))
-        .scalar_subquery(),
-        template_table.c.box_x,
-        template_table.c.box_y,
-        template_table.c.box_width,
-        template_table.c.box_height,
-        template_table.c.score,
-    )
-    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
-    .order_by(template_table.c.id)
-)
-_DESCRIBE = _TEMPLATES.where(_among(template_table.c.id, "ids"))

@@ -221,6 +221,10 @@ class Writer:
         )
         return True
 
+    def snapshot_file(self) -> str | None:
+        """The published index file's name."""
+        return self._connection.execute(sa.select(snapshot_table.c.file)).scalar()
+
     def drop_snapshot(self) -> None:
         """Forget the published snapshot."""
         self._connection.execute(sa.delete(snapshot_table))
