@@ -11,7 +11,7 @@ from typing import TypeAlias
 from facedb.encoder import Encoder
 from facedb.faces import Detector
 from facedb.gallery import Gallery
-from facedb.photos import PeopleWalk, PersonPhoto, walk_people
+from facedb.photos import PeopleWalk, PersonPhoto, walk_people, walk_photos
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import FileRow, NewTemplate, Writer
 
@@ -109,10 +109,12 @@ def enroll_photos(
     photos: Iterable[str],
     progress: Progress | None = None,
 ) -> IndexReport:
-    """Enroll photo files under a name; the same rules as for a folder of people."""
+    """Enroll photo files, or all photos of folders, under a name; otherwise as `index_folder`."""
     began = time.monotonic()
-    entries = [PersonPhoto(name, os.path.abspath(path)) for path in photos]
+    walk = walk_photos(photos)
+    entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
     report = IndexReport(photos=len(entries))
+    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
     _Enroller(gallery, encoder, detector, report, {}).run(entries, progress)
     gallery.settle()
     report.people = len(gallery.store.people())

@@ -39,7 +39,7 @@ from facedb.photos import load_photo, photo_from_array
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.store import FILE_NAME, StoredTemplate
+from facedb.store import FILE_NAME, Pin, StoredTemplate
 from facedb.types import (
     Candidate,
     Comparison,
@@ -151,11 +151,19 @@ class FaceDB:
         with self._lock:
             if self._detector is None:
                 pin = self.gallery.store.pin if self.exists else None
-                detector = open_detector(self.settings.detector or (pin.detector if pin else None))
+                detector = open_detector(self._detector_spec(pin))
                 if pin is not None and pin.detector_fingerprint != detector.fingerprint:
                     raise other_detector(self.folder, pin, detector)
                 self._detector = detector
             return self._detector
+
+    def _detector_spec(self, pin: Pin | None) -> str | None:
+        named = self.settings.detector
+        if named is not None or pin is None:
+            return named
+        # Its file may have moved since; FACEDB_DETECTOR may know where to.
+        gone = pin.detector != "none" and not os.path.exists(pin.detector)
+        return None if gone and os.environ.get("FACEDB_DETECTOR") else pin.detector
 
     @property
     def threshold(self) -> float | None:

@@ -50,6 +50,8 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
 def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: bool) -> int:
     """Enroll photos of one person under NAME, the largest face of each.
 
+    PHOTO may be a folder, whose photos are all taken.
+
     \b
       facedb enroll "Mira Solene" mira1.jpg mira2.jpg
     """

@@ -1,0 +1,42 @@
+"""What a gallery is pinned to, and what to say when something else is brought."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from facedb.encoder import Encoder
+from facedb.errors import EncoderMismatch
+from facedb.faces import Detector
+from facedb.store import Pin
+
+
+def new_pin(encoder: Encoder, detector: Detector, detector_spec: str) -> Pin:
+    """The pin of a gallery that is made with these; `detector_spec` opened the detector."""
+    return Pin(
+        encoder.spec,
+        encoder.name,
+        encoder.fingerprint,
+        encoder.dim,
+        "none" if detector.name == "none" else os.path.abspath(detector_spec),
+        detector.fingerprint,
+    )
+
+
+def other_encoder(folder: Path, pin: Pin, encoder: Encoder) -> EncoderMismatch:
+    """The error for an encoder that did not make the gallery's templates."""
+    return EncoderMismatch(
+        f"{folder}: its templates were made by encoder {pin.encoder_name} "
+        f"({pin.encoder_fingerprint[:8]}), not by {encoder.name} ({encoder.fingerprint[:8]}); "
+        f"name the old one: --encoder {pin.encoder}, or make the templates anew: "
+        f"facedb gallery reencode -g {folder} --encoder {encoder.spec}"
+    )
+
+
+def other_detector(folder: Path, pin: Pin, detector: Detector) -> EncoderMismatch:
+    """The error for a detector that did not cut the gallery's crops."""
+    return EncoderMismatch(
+        f"{folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
+        f"{detector.fingerprint}; name the old one: --detector {pin.detector}, or make the "
+        f"templates anew: facedb gallery reencode -g {folder} --detector FILE"
+    )

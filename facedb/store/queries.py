@@ -1,0 +1,51 @@
+"""The queries that a store asks again and again, built once."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from facedb.store.tables import (
+    alias_table,
+    file_table,
+    gallery_table,
+    identity_table,
+    template_table,
+)
+
+
+def _among(column: sa.Column[int] | sa.Column[str], name: str) -> sa.ColumnElement[bool]:
+    return column.in_(sa.bindparam(name, expanding=True))
+
+
+GALLERY = sa.select(gallery_table)
+REVISION = sa.select(gallery_table.c.revision)
+COUNT = sa.select(sa.func.count()).select_from(template_table)
+COUNTS = sa.select(template_table.c.identity_id, sa.func.count()).group_by(
+    template_table.c.identity_id
+)
+ALIASES = sa.select(alias_table.c.name, alias_table.c.identity_id).order_by(alias_table.c.name)
+PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity_table.c.name)
+ROWS_OF = sa.select(
+    template_table.c.id, template_table.c.identity_id, template_table.c.vector
+).where(_among(template_table.c.id, "ids"))
+IDENTITY_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
+    _among(template_table.c.id, "ids")
+)
+TEMPLATES = (
+    sa.select(
+        template_table.c.id,
+        identity_table.c.name,
+        template_table.c.sha256,
+        sa.select(sa.func.min(file_table.c.path))
+        .where(file_table.c.sha256 == template_table.c.sha256, file_table.c.reason.is_(None))
+        .scalar_subquery(),
+        template_table.c.box_x,
+        template_table.c.box_y,
+        template_table.c.box_width,
+        template_table.c.box_height,
+        template_table.c.score,
+    )
+    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
+    .order_by(template_table.c.id)
+)
+DESCRIBE = TEMPLATES.where(_among(template_table.c.id, "ids"))
