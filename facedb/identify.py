@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.decision import accepts, rank
+from facedb.describe import describe
 from facedb.device import Device
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
@@ -272,24 +273,7 @@ class FaceDB:
 
     def info(self) -> GalleryInfo:
         """What the gallery holds and was made with."""
-        store = self.gallery.store
-        state, pin = store.state(), store.pin
-        added, removed = store.pending(state.snapshot.revision if state.snapshot else 0)
-        return GalleryInfo(
-            folder=os.fspath(self.folder),
-            people=len(store.people()),
-            templates=store.count(),
-            refused=store.refused(),
-            encoder_name=pin.encoder_name,
-            encoder_fingerprint=pin.encoder_fingerprint,
-            dim=pin.dim,
-            detector_fingerprint=pin.detector_fingerprint,
-            threshold=self.threshold,
-            index_kind=state.index_kind,
-            waiting=added + removed,
-            bytes=sum(file.stat().st_size for file in self.folder.iterdir()),
-            terms=self.encoder.terms,
-        )
+        return describe(self.gallery, self.encoder, self.threshold)
 
     def reencode(
         self, *, drop_missing: bool = False, progress: Progress | None = None

@@ -25,10 +25,12 @@ def new_pin(encoder: Encoder, detector: Detector, detector_spec: str) -> Pin:
 
 def other_encoder(folder: Path, pin: Pin, encoder: Encoder) -> EncoderMismatch:
     """The error for an encoder that did not make the gallery's templates."""
+    # The bundled encoder of an earlier facedb cannot be named any more.
+    old = "" if pin.encoder == "bundled" else f"name the old one: --encoder {pin.encoder}, or "
     return EncoderMismatch(
         f"{folder}: its templates were made by encoder {pin.encoder_name} "
         f"({pin.encoder_fingerprint[:8]}), not by {encoder.name} ({encoder.fingerprint[:8]}); "
-        f"name the old one: --encoder {pin.encoder}, or make the templates anew: "
+        f"{old}make the templates anew: "
         f"facedb gallery reencode -g {folder} --encoder {encoder.spec}"
     )
 

@@ -23,7 +23,7 @@ LAYERS = [
     ["faces", "snapshot", "pinning"],
     ["gallery"],
     ["pipeline"],
-    ["enrollment", "people", "reencode", "export"],
+    ["enrollment", "people", "reencode", "export", "describe"],
     ["identify"],
     ["evaluation", "picture"],
     ["render"],

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS
 from facedb.encoder.encoder import ramp, unit_rows
@@ -45,30 +45,29 @@ def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any])
     with torch.no_grad():
         for parameter in network.state_dict().values():
             parameter.copy_(parameter.half().float())
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS, _weights(network))
-    _write(folder / GRAPH, _graph(network, side, folder / WEIGHTS))
-    _check(folder, network, side)
     canonical = _torch_embedding(network, ramp(side)[None])[0]
-    whole = {
-        "schema": SCHEMA,
-        **card,
-        "weights_sha256": _sha256(folder / WEIGHTS),
-        "graph_sha256": _sha256(folder / GRAPH),
-        "canonical": {"crop": "ramp", "embedding": [round(float(v), 5) for v in canonical]},
-    }
-    _write(folder / CARD, json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".new-", dir=folder) as name:
+        new = Path(name)
+        (new / WEIGHTS).write_bytes(_weights(network))
+        (new / GRAPH).write_bytes(_graph(network, side, new / WEIGHTS))
+        _check(new, network, side)
+        whole = {
+            "schema": SCHEMA,
+            **card,
+            "weights_sha256": _sha256(new / WEIGHTS),
+            "graph_sha256": _sha256(new / GRAPH),
+            "canonical": {"crop": "ramp", "embedding": [round(float(v), 5) for v in canonical]},
+        }
+        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+        (new / CARD).write_text(text + "\n", encoding="utf-8")
+        for file in (WEIGHTS, GRAPH, CARD):
+            (new / file).replace(folder / file)
     return whole
 
 
 def _weights(network: EncoderNetwork) -> bytes:
-    scratch = Path(os.environ.get("TMPDIR", "/tmp")) / f"facedb-weights-{os.getpid()}"
-    tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
-    try:
-        save_file(tensors, scratch)
-        return scratch.read_bytes()
-    finally:
-        scratch.unlink(missing_ok=True)
+    return save({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()})
 
 
 def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
@@ -142,12 +141,6 @@ def _torch_embedding(network: EncoderNetwork, crops: NDArray[np.uint8]) -> NDArr
     with torch.inference_mode():
         raw: NDArray[np.float32] = network(torch.from_numpy(crops)).numpy()
     return unit_rows(raw, raw.shape[1])
-
-
-def _write(file: Path, data: bytes) -> None:
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(file)
 
 
 def _sha256(file: Path) -> str:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 SCHEMA_VERSION = 1
 
 metadata = sa.MetaData()
+
+
+def _face_columns() -> list[sa.Column[Any]]:
+    box = ("box_x", "box_y", "box_width", "box_height", "score")
+    return [
+        *(sa.Column(name, sa.Float, nullable=False) for name in box),
+        sa.Column("vector", sa.LargeBinary, nullable=False),
+    ]
+
 
 gallery_table = sa.Table(
     "gallery",
@@ -62,12 +73,7 @@ template_table = sa.Table(
     ),
     sa.Column("revision", sa.Integer, nullable=False, index=True),
     sa.Column("sha256", sa.String, nullable=False, unique=True),
-    sa.Column("box_x", sa.Float, nullable=False),
-    sa.Column("box_y", sa.Float, nullable=False),
-    sa.Column("box_width", sa.Float, nullable=False),
-    sa.Column("box_height", sa.Float, nullable=False),
-    sa.Column("score", sa.Float, nullable=False),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
+    *_face_columns(),
     sqlite_autoincrement=True,
 )
 
@@ -85,12 +91,7 @@ reencoded_table = sa.Table(
     metadata,
     sa.Column("template_id", sa.ForeignKey("template.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("made_by", sa.String, nullable=False),
-    sa.Column("box_x", sa.Float, nullable=False),
-    sa.Column("box_y", sa.Float, nullable=False),
-    sa.Column("box_width", sa.Float, nullable=False),
-    sa.Column("box_height", sa.Float, nullable=False),
-    sa.Column("score", sa.Float, nullable=False),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
+    *_face_columns(),
 )
 
 file_table = sa.Table(

@@ -1,0 +1,31 @@
+"""`gallery info`: what a gallery holds and was made with."""
+
+from __future__ import annotations
+
+import os
+
+from facedb.encoder import Encoder
+from facedb.gallery import Gallery
+from facedb.types import GalleryInfo
+
+
+def describe(gallery: Gallery, encoder: Encoder, threshold: float | None) -> GalleryInfo:
+    """What a gallery holds; `threshold` is the one that its queries use."""
+    store = gallery.store
+    state, pin = store.state(), store.pin
+    added, removed = store.pending(state.snapshot.revision if state.snapshot else 0)
+    return GalleryInfo(
+        folder=os.fspath(gallery.folder),
+        people=len(store.people()),
+        templates=store.count(),
+        refused=store.refused(),
+        encoder_name=pin.encoder_name,
+        encoder_fingerprint=pin.encoder_fingerprint,
+        dim=pin.dim,
+        detector_fingerprint=pin.detector_fingerprint,
+        threshold=threshold,
+        index_kind=state.index_kind,
+        waiting=added + removed,
+        bytes=sum(file.stat().st_size for file in gallery.folder.iterdir()),
+        terms=encoder.terms,
+    )
