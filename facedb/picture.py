@@ -27,15 +27,9 @@ NOT_DECIDED: Final = "#5b6470"
 
 MOST_ROWS: Final = 8
 MOST_CANDIDATES: Final = 12
-
-_PAPER, _INK, _PALE, _LINE, _EMPTY = "#fbfbfa", "#1d2126", "#5b6470", "#d5d8dc", "#e9ebee"
-
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-
+_PAPER, _INK, _PALE, _LINE, _EMPTY = "#fbfbfa", "#1d2126", "#5b6470", "#d5d8dc", "#e9ebee"
 _EDGE, _HEADER, _HEADING, _CAPTION, _GAP, _DIVIDER = 28, 104, 42, 68, 18, 44
-_MARGIN: Final = 1.3
-"""A thumbnail's side over the longer side of the face's box."""
-
 _BOLD: Final = (
     "NotoSans-Bold", "segoeuib", "Arial Bold", "arialbd", "LiberationSans-Bold", "DejaVuSans-Bold",
     "NotoSansCJK-Bold", "NotoSansJP-Bold", "YuGothB", "msyhbd", "malgunbd", "NirmalaB",
@@ -50,7 +44,7 @@ _REGULAR: Final = (
 )  # fmt: skip
 """Font files that systems bring along; the first that has all the letters is taken."""
 
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Point = tuple[int, int]
 _Rectangle = tuple[int, int, int, int]
 
 
@@ -129,7 +123,6 @@ class _Sheet:
         )
 
     def drawn(self) -> Image.Image:
-        """The finished picture."""
         columns = max((len(face.candidates) for face in self.answer.faces), default=0)
         cells = self.thumb + _DIVIDER + min(columns, MOST_CANDIDATES) * (self.thumb + _GAP) - _GAP
         beside = _DIVIDER + max(620, cells) if self.rows else 0
@@ -145,7 +138,7 @@ class _Sheet:
         for number, face in enumerate(self.answer.faces[: self.rows], start=1):
             self._row(left, top + (number - 1) * self.row, number, face)
         if self.left_over:
-            words = "and " + _faces(self.left_over, "more ")
+            words = f"and {self.left_over} more of {len(self.answer.faces)} faces"
             _text(self.canvas, (left, top + self.rows_height - 10), words, _Ink(20, _PALE))
         return self.canvas
 
@@ -153,13 +146,13 @@ class _Sheet:
         self.canvas.paste(self.photo, (_EDGE, _HEADER))
         boxes = [self._placed(face.box) for face in self.answer.faces]
         draw = ImageDraw.Draw(self.canvas)
-        for box, face in zip(boxes, self.answer.faces, strict=True):
-            left, top, right, bottom = box
-            draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="white", width=5)
-            draw.rectangle(box, outline=_verdict(face).colour, width=3)
+        verdicts = [_verdict(face) for face in self.answer.faces]
+        for (left, top, right, bottom), verdict in zip(boxes, verdicts, strict=True):
+            draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), None, "white", 5)
+            draw.rectangle((left, top, right, bottom), None, verdict.colour, 3)
         taken = list(boxes)
-        for number, (box, face) in enumerate(zip(boxes, self.answer.faces, strict=True), start=1):
-            plate, place = self._label(box, _verdict(face), number, taken)
+        for number, verdict in enumerate(verdicts, start=1):
+            plate, place = self._label(boxes[number - 1], verdict, number, taken)
             self.canvas.paste(plate, place[:2], plate)
             taken.append(place)
 
@@ -213,7 +206,7 @@ class _Sheet:
         _text(self.canvas, (left, top + 23), words, name)
         _text(self.canvas, (left + width + 14, top + 23), why, pale)
 
-    def _candidate(self, at: tuple[int, int], candidate: Candidate, face: Identification) -> None:
+    def _candidate(self, at: _Point, candidate: Candidate, face: Identification) -> None:
         accepted = candidate.identity == face.identity
         frame = (ACCEPTED, 6) if accepted else (_LINE, 2)
         self._thumbnail(at, self._gallery_photo(candidate.photo), candidate.box, frame)
@@ -236,31 +229,25 @@ class _Sheet:
                 self.gallery[path] = None
         return self.gallery[path]
 
-    def _thumbnail(
-        self, at: tuple[int, int], photo: Photo | None, box: Box, frame: tuple[str, int]
-    ) -> None:
+    def _thumbnail(self, at: _Point, photo: Photo | None, box: Box, frame: tuple[str, int]) -> None:
         size = (self.thumb, self.thumb)
         image = None if photo is None else _cut(photo, box, self.thumb)
-        self.canvas.paste(image or _silhouette(self.thumb), at, _rounded(size, 12))
-        self.canvas.paste(
-            frame[0], (*at, at[0] + size[0], at[1] + size[1]), _rounded(size, 12, frame[1])
-        )
+        place = (*at, at[0] + self.thumb, at[1] + self.thumb)
+        self.canvas.paste(image or _silhouette(self.thumb), place, _rounded(size, 12))
+        self.canvas.paste(frame[0], place, _rounded(size, 12, frame[1]))
 
 
 def _summary(answer: PhotoAnswer) -> str:
     if not answer.faces:
         return "no face found"
-    words, threshold = _faces(len(answer.faces)), answer.faces[0].threshold
+    total, threshold = len(answer.faces), answer.faces[0].threshold
+    words = f"{total} face{'s' if total > 1 else ''}"
     if threshold is None:
         return f"{words}, not decided: the encoder has no threshold; give one: --threshold"
     accepted = sum(face.identity is not None for face in answer.faces)
-    for count, said in ((accepted, "accepted"), (len(answer.faces) - accepted, "not identified")):
+    for count, said in ((accepted, "accepted"), (total - accepted, "not identified")):
         words += f", {count} {said}" if count else ""
     return f"{words}; accepts up to a distance of {threshold:.3f}"
-
-
-def _faces(count: int, more: str = "") -> str:
-    return f"{count} {more}face{'s' if count > 1 else ''}"
 
 
 def _verdict(face: Identification) -> _Verdict:
@@ -275,8 +262,7 @@ def _verdict(face: Identification) -> _Verdict:
 
 
 def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
-    across = one[0] < other[2] and other[0] < one[2]
-    return across and one[1] < other[3] and other[1] < one[3]
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _plate(words: str, verdict: _Verdict, most: int = 200) -> Image.Image:
@@ -297,24 +283,22 @@ def _rounded(size: tuple[int, int], radius: int, width: int = 0) -> Image.Image:
     """A mask of a rectangle with round corners: filled, or a line of that width."""
     mask = Image.new("L", (size[0] * 4, size[1] * 4))
     box = (0, 0, mask.width - 1, mask.height - 1)
-    fill = None if width else 255
-    ImageDraw.Draw(mask).rounded_rectangle(box, radius * 4, fill, 255, width * 4)
+    ImageDraw.Draw(mask).rounded_rectangle(box, radius * 4, 0 if width else 255, 255, width * 4)
     return mask.reduce(4)
 
 
 def _cut(photo: Photo, box: Box, side: int) -> Image.Image | None:
-    """The face with some margin, [side, side]; None where the photo doesn't reach the box."""
+    """A square of 1.3 times the box's longer side; None where the photo doesn't reach the box."""
     height, width = photo.pixels.shape[:2]
     scale = width / photo.width
     x, y = (box[0] + box[2] / 2) * scale, (box[1] + box[3] / 2) * scale
     if not (0 <= x < width and 0 <= y < height):
         return None
-    square = max(1.0, min(_MARGIN * scale * max(box[2:]), width, height))
+    square = max(1.0, min(1.3 * scale * max(box[2:]), width, height))
     left = min(max(x - square / 2, 0), width - square)
     top = min(max(y - square / 2, 0), height - square)
-    image = Image.fromarray(photo.pixels)
     area = (left, top, left + square, top + square)
-    return image.resize((side, side), Image.Resampling.LANCZOS, area)
+    return Image.fromarray(photo.pixels).resize((side, side), Image.Resampling.LANCZOS, area)
 
 
 def _silhouette(side: int) -> Image.Image:
@@ -328,9 +312,7 @@ def _silhouette(side: int) -> Image.Image:
     return image
 
 
-def _text(
-    image: Image.Image, at: tuple[int, int], words: str, ink: _Ink, room: float = math.inf
-) -> None:
+def _text(image: Image.Image, at: _Point, words: str, ink: _Ink, room: float = math.inf) -> None:
     words, _ = _fitted(words, ink, room)
     ImageDraw.Draw(image).text(at, words, ink.colour, _font(words, ink.size, ink.bold), "ls")
 
@@ -345,7 +327,7 @@ def _fitted(words: str, ink: _Ink, room: float = math.inf) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=512)
-def _font(words: str, size: int, bold: bool) -> _Font:
+def _font(words: str, size: int, bold: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The first font with all letters of the words, else the one with the most of them."""
     letters = {letter for letter in words if unicodedata.category(letter)[0] not in "CMZ"}
     best, most = None, -1
