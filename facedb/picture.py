@@ -11,7 +11,7 @@ import os
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -333,8 +333,8 @@ def _font(words: str, size: int, bold: bool) -> ImageFont.FreeTypeFont | ImageFo
     best, most = None, -1
     names = (*_BOLD, *_REGULAR) if bold else _REGULAR
     for font in filter(None, (_opened(name, size) for name in names)):
-        missing = bytes(font.getmask("\U0010ffff"))
-        found = sum(bytes(font.getmask(letter)) != missing for letter in letters)
+        glyph: Any = font.getmask
+        found = sum(bytes(glyph(letter)) != bytes(glyph("\U0010ffff")) for letter in letters)
         if found > most:
             best, most = font, found
         if found == len(letters):

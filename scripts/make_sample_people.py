@@ -659,6 +659,12 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def card(encoder: Path) -> dict[str, str]:
+    """Which bundle it was."""
+    fields = json.loads((encoder / "encoder.json").read_text())
+    return {key: fields[key] for key in ("name", "weights_sha256")}
+
+
 def measure(source: Source, data: Path, encoder: Path | None) -> dict[str, Any]:
     sample = read_sample(data)
     crops = centre(sample.photos)
@@ -673,6 +679,7 @@ def measure(source: Source, data: Path, encoder: Path | None) -> dict[str, Any]:
         rows["encoder"] = bundled(encoder)(crops)
     people = {person.name for person in (source.lfw / "images").iterdir()}
     return provenance() | {
+        "encoder": card(encoder) if encoder else None,
         "people": len(set(sample.names)),
         "photos": len(sample.names),
         "bytes": sum(file.stat().st_size for file in data.rglob("*.jpg")),
