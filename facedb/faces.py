@@ -6,18 +6,17 @@ import hashlib
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb.errors import DetectorError
+from facedb.runtime import FAILURES, open_session
 from facedb.types import Face, Photo, Pixels
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
-import onnxruntime
-import onnxruntime.capi.onnxruntime_pybind11_state as ort_state
 
 onnxruntime.disable_telemetry_events()
 
@@ -37,11 +36,6 @@ _YUNET_OUTPUTS: Final = tuple(
     f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES
 )
 _NO_ROOM: Final = np.empty(0, np.float32)
-
-_ORT_ERRORS: Final = (
-    ort_state.Fail, ort_state.InvalidArgument, ort_state.InvalidGraph, ort_state.InvalidProtobuf,
-    ort_state.NoModel, ort_state.NotImplemented, ort_state.RuntimeException,
-)  # fmt: skip
 
 Rows = NDArray[np.float32]
 """float32[n, 15], YuNet's own: x, y, width, height, five x-y landmarks, score."""
@@ -143,19 +137,14 @@ class _Network:
     """The YuNet graph: pixels in, candidate rows out. `fixed` is its input's height and width."""
 
     def __init__(self, file: str, model: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(model)
             self._input = self._session.get_inputs()[0]
             down, across = self._input.shape[2:]
             self.fixed = (down, across) if isinstance(down, int) else None
             self._local = threading.local()
             self.rows(np.zeros((64, 64, 3), np.uint8), 1.0)
-        except _ORT_ERRORS as error:
+        except FAILURES as error:
             raise DetectorError(f"{file}: not a YuNet model, or damaged") from error
 
     def rows(self, view: Pixels, threshold: float) -> Rows:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from facedb.encoder.bundle import GRAPH
 from facedb.encoder.encoder import Forward
 from facedb.errors import EncoderError
+from facedb.runtime import FAILURES, open_session
 from facedb.types import Pixels
-
-onnxruntime.disable_telemetry_events()
 
 
 def onnx_forward(folder: Path) -> Forward:
-    """What a bundle's graph computes, one thread a call: callers bring the threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    """What a bundle's graph computes, one thread a call."""
     try:
-        session: Any = onnxruntime.InferenceSession(
-            str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
-        )
-    except (RuntimeError, ValueError) as error:
+        session = open_session(str(folder / GRAPH))
+    except FAILURES as error:
         raise EncoderError(f"{folder / GRAPH}: ONNX Runtime cannot load it: {error}") from error
 
     def forward(crops: Pixels) -> NDArray[np.float32]:
