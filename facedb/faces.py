@@ -18,8 +18,6 @@ from facedb.types import Face, Photo, Pixels
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
 
-onnxruntime.disable_telemetry_events()
-
 CROP_SIDE: Final = 112
 TEMPLATE: Final[NDArray[np.float64]] = np.array([
     (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655),

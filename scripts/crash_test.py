@@ -112,8 +112,9 @@ class Writer:
 
     def add(self) -> None:
         self._serial += 1
-        size = self._random.randint(1, 8)
-        name = self._random.choice([f"person{self._serial:09}", self._anybody().name])
+        size = self._random.randint(1, 6)
+        new = f"person{self._serial:09}"
+        name = self._random.choice([new, new, self._anybody().name])
         self._begin("add", size)
         vectors = people(1, size, self._serial)
         add(self._gallery, vectors, [name] * size, f"photo{self._serial:09}.")
@@ -133,8 +134,8 @@ class Writer:
 
     def merge(self) -> None:
         known = self._people.list()
-        if len(known) < 8:
-            return
+        if len(known) < 4:
+            return self.add()
         one, other = self._random.sample(known, 2)
         self._begin("merge", 0)
         self._people.merge(one.name, other.name)
