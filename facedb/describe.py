@@ -16,7 +16,7 @@ def describe(gallery: Gallery, encoder: Encoder, threshold: float | None) -> Gal
     added, removed = store.pending(state.snapshot.revision if state.snapshot else 0)
     return GalleryInfo(
         folder=os.fspath(gallery.folder),
-        people=len(store.people()),
+        people=store.count_people(),
         templates=store.count(),
         refused=store.refused(),
         encoder_name=pin.encoder_name,

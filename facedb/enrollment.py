@@ -96,7 +96,7 @@ def index_folder(
         )
     gallery.settle()
     report.refused.sort(key=lambda refusal: refusal.path)
-    report.people = len(gallery.store.people())
+    report.people = gallery.store.count_people()
     report.seconds = time.monotonic() - began
     return report
 
@@ -117,7 +117,7 @@ def enroll_photos(
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
     _Enroller(gallery, encoder, detector, report, {}).run(entries, progress)
     gallery.settle()
-    report.people = len(gallery.store.people())
+    report.people = gallery.store.count_people()
     report.seconds = time.monotonic() - began
     return report
 
@@ -143,9 +143,11 @@ class _Enroller:
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
         # Read before the photo is: a file that changes meanwhile is read again next time.
         stats = [_stat(entry.path) for entry in entries]
-        digests = self._gallery.store.enrolled_photos() if entries else set()
         encoded = encode_photos(
-            (entry.path for entry in entries), self._detector, self._encoder, known=digests
+            (entry.path for entry in entries),
+            self._detector,
+            self._encoder,
+            known=self._gallery.store,
         )
         committed = time.monotonic()
         try:

@@ -32,7 +32,7 @@ _logger = logging.getLogger("facedb")
 # Called with the name of each step of a write; the crash tests kill the process in it.
 on_step: Callable[[str], None] = lambda step: None  # noqa: E731
 
-_SMALL = 4096  # proposals looked up one by one in SQL rather than in a table of all templates
+_SMALL = 1024  # proposals read one by one from the store rather than from tables of everything
 _BLOCK = 1024  # probes re-scored at once
 
 
@@ -44,7 +44,7 @@ class _View:
     cache: SearchIndex
     revision: int
     verified: bool
-    owners: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    owners: NDArray[np.int64] | None = None
 
 
 class Gallery:
@@ -195,61 +195,51 @@ class Gallery:
         found: list[tuple[NDArray[np.int64], Hits]] = []
         while count and rows.size:
             ids, near = view.cache.search(probes[rows], asked)
-            owners = self._owners(view, ids)
+            owners, vectors = self._looked_up(view, ids)
             everything = asked >= count or ids.shape[1] < asked
             width = certain_width(near, owners, k, view.cache.tolerance, everything)
             done = width > 0
             if done.any():
-                widest = int(width[done].max())
-                ids, owners = ids[done, :widest], owners[done, :widest]
-                found.append((rows[done], self._rescored(view, probes[rows[done]], ids, owners)))
+                cut = done, slice(int(width[done].max()))
+                if vectors is None:
+                    kept = self._vectors(view, ids[cut], owners[cut])
+                else:
+                    kept = vectors[cut]
+                hits = _rescored(probes[rows[done]], kept, ids[cut], owners[cut])
+                found.append((rows[done], hits))
             rows = rows[~done]
             asked = min(count, asked * 4)
         return in_order(found, len(probes))
 
-    def _owners(self, view: _View, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[m, c]: the identity of each template, -1 where it is no longer stored."""
-        if view.owners is None and ids.size <= _SMALL:
-            owner = self.store.identity_of(np.unique(ids).tolist())
-            flat = [owner.get(template_id, -1) for template_id in ids.ravel().tolist()]
-            return np.array(flat, dtype=np.int64).reshape(ids.shape)
+    def _looked_up(
+        self, view: _View, ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Embeddings | None]:
+        """int64[m, c] identities, -1 where a template is no longer stored; and, where the
+        proposals are few enough to be read one by one, float32[m, c, d] stored vectors.
+        """
+        if ids.size <= _SMALL:
+            return self._rows(ids)
         if view.owners is None:
-            view.owners = self.store.identity_ids()
-        known, identities = view.owners
-        if not len(known):
-            return np.full(ids.shape, -1, dtype=np.int64)
-        place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        return np.where(known[place] == ids, identities[place], np.int64(-1))
+            view.owners = _by_template(*self.store.identity_ids())
+        return view.owners[np.minimum(ids, len(view.owners) - 1)], None
 
-    def _rescored(
-        self, view: _View, probes: Embeddings, ids: NDArray[np.int64], owners: NDArray[np.int64]
-    ) -> Hits:
-        vectors = self._stored_vectors(view, ids, owners)
-        difference = probes[:, None, :].astype(np.float64) - vectors
-        distances = np.sqrt(np.einsum("mcd,mcd->mc", difference, difference))
-        distances[owners < 0] = np.inf
-        order = np.lexsort((ids, distances), axis=-1)
-        return Hits(
-            np.take_along_axis(np.where(owners < 0, -1, ids), order, axis=1),
-            np.take_along_axis(owners, order, axis=1),
-            np.take_along_axis(distances, order, axis=1),
-        )
+    def _rows(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        rows = self.store.rows_of(np.unique(ids).tolist())
+        gone = -1, np.zeros(self.store.pin.dim, dtype=np.float32)
+        found = [rows.get(template_id, gone) for template_id in ids.ravel().tolist()]
+        owners = np.array([owner for owner, _ in found], dtype=np.int64)
+        vectors = np.concatenate([vector for _, vector in found])
+        return owners.reshape(ids.shape), vectors.reshape(*ids.shape, -1)
 
-    def _stored_vectors(
+    def _vectors(
         self, view: _View, ids: NDArray[np.int64], owners: NDArray[np.int64]
     ) -> Embeddings:
         """float32[m, c, d]: the store's vectors; a verified snapshot's rows are the same bytes."""
-        if view.verified and ids.size > _SMALL:
-            vectors = view.index.vectors_of(ids)
-            if vectors is not None:
-                return vectors
-        rows = self.store.rows_of(np.unique(ids[owners >= 0]).tolist())
-        vectors = np.zeros((*ids.shape, self.store.pin.dim), dtype=np.float32)
-        for place, template_id in np.ndenumerate(ids):
-            if template_id in rows:
-                vectors[place] = rows[int(template_id)][1]
-            else:
-                owners[place] = -1
+        indexed = view.index.vectors_of(ids) if view.verified else None
+        if indexed is not None:
+            return indexed
+        present, vectors = self._rows(ids)
+        owners[present < 0] = -1
         return vectors
 
     @contextmanager
@@ -313,3 +303,27 @@ class Gallery:
         count, dim = self.store.count(), self.store.pin.dim
         index = build(kind, dim, count, lambda: self.store.added(0, state.revision))
         return _View(index, index, state.revision, verified=True)
+
+
+def _by_template(
+    template_ids: NDArray[np.int64], identity_ids: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The identity of each template, at its id; -1 where there is none, and at the end."""
+    owners = np.full(int(template_ids.max(initial=0)) + 2, -1, dtype=np.int64)
+    owners[template_ids] = identity_ids
+    return owners
+
+
+def _rescored(
+    probes: Embeddings, vectors: Embeddings, ids: NDArray[np.int64], owners: NDArray[np.int64]
+) -> Hits:
+    """Hits with distances in float64, by rising distance, then template id."""
+    difference = probes[:, None, :].astype(np.float64) - vectors
+    distances = np.sqrt(np.einsum("mcd,mcd->mc", difference, difference))
+    distances[owners < 0] = np.inf
+    order = np.lexsort((ids, distances), axis=-1)
+    return Hits(
+        np.take_along_axis(np.where(owners < 0, -1, ids), order, axis=1),
+        np.take_along_axis(owners, order, axis=1),
+        np.take_along_axis(distances, order, axis=1),
+    )

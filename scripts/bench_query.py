@@ -45,6 +45,7 @@ from measuring import (
 
 DIM = 128
 K = 5
+BLOCK = 25  # probes by one before the other has its turn
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def warm(bench: Bench) -> dict[str, Any]:
     plain = faiss.IndexFlatIP(DIM)
     for block in bench.crowd.blocks():
         plain.add(block)
-    probes = bench.crowd.probes(bench.repeats * 20)
+    probes = bench.crowd.probes(bench.repeats * 2 * BLOCK)
     with FaceDB(bench.folder, Settings(device="cpu")) as db:
 
         def search(probe: Any) -> Any:
@@ -211,7 +212,6 @@ def warm(bench: Bench) -> dict[str, Any]:
 
         figures: dict[str, Any] = {}
         for name, work in (("search", search), ("identify after encoding", answer)):
-            # Two by two: a third that reads the same vectors would find them in the CPU's cache.
             ours, theirs = in_turn(work, lambda probe: plain.search(probe, K), probes)
             figures[name], figures[f"faiss beside {name}"] = spread(ours), spread(theirs)
             figures[f"{name} - faiss"] = differences(ours, theirs)
@@ -222,15 +222,19 @@ def warm(bench: Bench) -> dict[str, Any]:
 def in_turn(
     one: Callable[[Any], object], other: Callable[[Any], object], probes: Any
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of both for each probe, in turn; the first tenth does not count."""
+    """Milliseconds of both for each probe, a block of probes by one and then by the other.
+
+    Each evicts the other's vectors from the CPU's cache: a block's first probe does not count.
+    """
     times: tuple[list[float], list[float]] = [], []
-    for number in range(len(probes)):
+    for start in range(0, len(probes) - BLOCK + 1, BLOCK):
         for work, values in zip((one, other), times, strict=True):
-            started = time.perf_counter()
-            work(probes[number : number + 1])
-            values.append((time.perf_counter() - started) * 1e3)
-    start = len(probes) // 10
-    return times[0][start:], times[1][start:]
+            for number in range(start, start + BLOCK):
+                started = time.perf_counter()
+                work(probes[number : number + 1])
+                if number > start:
+                    values.append((time.perf_counter() - started) * 1e3)
+    return times
 
 
 def differences(ours: list[float], theirs: list[float]) -> dict[str, float]:

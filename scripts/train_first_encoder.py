@@ -529,6 +529,8 @@ def card(state: dict[str, Any], held_out: list[str], reached: dict[str, float]) 
             "recipe": "distillation, 1 - cosine; clean teacher, distorted student; blends of two "
             "aligned faces as further faces; hints from the teacher's last residual stage; Muon, "
             "cosine schedule, average of the weights (scripts/train_first_encoder.py)",
+            "begun_from": "weights of a shorter run of an earlier form of this script (AdamW, "
+            "64-pixel faces, about 170,000 images), the stem's kernel resampled from 4 to 7",
             "images_seen": state["images"],
             "teacher_answers": len(state["pool"][0]),
             "held_out": {"set": "crops160", "identities": held_out},

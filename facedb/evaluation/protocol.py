@@ -96,8 +96,8 @@ def evaluate(
         left_out = 0
         searched, size = _leave_one_out(probes, names)
     else:
-        digests = db.gallery.store.enrolled_photos()
-        kept = [n for n, probe in enumerate(probes) if probe.sha256 not in digests]
+        store = db.gallery.store
+        kept = [n for n, probe in enumerate(probes) if probe.sha256 not in store]
         left_out = len(probes) - len(kept)
         probes = [probes[n] for n in kept]
         owners = np.array([enrolled.get(names[n], -1) for n in kept], dtype=np.int64)

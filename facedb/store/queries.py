@@ -28,9 +28,6 @@ PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity
 ROWS_OF = sa.select(
     template_table.c.id, template_table.c.identity_id, template_table.c.vector
 ).where(_among(template_table.c.id, "ids"))
-IDENTITY_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
-    _among(template_table.c.id, "ids")
-)
 TEMPLATES = (
     sa.select(
         template_table.c.id,

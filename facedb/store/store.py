@@ -36,6 +36,7 @@ from facedb.store.tables import (
     SCHEMA_VERSION,
     file_table,
     gallery_table,
+    identity_table,
     metadata,
     reencoded_table,
     removal_table,
@@ -233,15 +234,6 @@ class Store:
                     found[row[0]] = (row[1], np.frombuffer(row[2], dtype="<f4"))
         return found
 
-    def identity_of(self, template_ids: Sequence[int]) -> dict[int, int]:
-        """template id -> identity id for those of `template_ids` still stored."""
-        found: dict[int, int] = {}
-        with self._reading() as connection:
-            for block in blocks(template_ids):
-                for row in connection.execute(queries.IDENTITY_OF, {"ids": block}):
-                    found[row[0]] = row[1]
-        return found
-
     def describe(self, template_ids: Sequence[int]) -> dict[int, StoredTemplate]:
         """template id -> where it came from, for those of `template_ids` still stored."""
         found: dict[int, StoredTemplate] = {}
@@ -287,10 +279,17 @@ class Store:
             for identity_id, name in rows
         ]
 
-    def enrolled_photos(self) -> set[str]:
-        """The sha256 of every photo that is enrolled."""
+    def __contains__(self, sha256: object) -> bool:
+        """Whether a photo of this digest is enrolled."""
+        query = sa.select(template_table.c.id).where(template_table.c.sha256 == sha256)
         with self._reading() as connection:
-            return set(connection.execute(sa.select(template_table.c.sha256)).scalars())
+            return connection.execute(query).first() is not None
+
+    def count_people(self) -> int:
+        """How many identities are enrolled."""
+        query = sa.select(sa.func.count()).select_from(identity_table)
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def files_under(self, folder: str) -> dict[str, FileRow]:
         """path -> what is remembered of the file, for the files anywhere below `folder`."""
