@@ -184,7 +184,7 @@ def main(
         file = (BUNDLED if encoder == "bundled" else Path(encoder)) / CARD
         card = json.loads(file.read_text())
         card["threshold"] = figures["threshold"]
-        card["measured"] = {
+        card["measured"] = card.get("measured", {}) | {
             "lfw": figures["pairs"],
             "lfw_identification": figures["identification"],
         }
