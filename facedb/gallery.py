@@ -95,7 +95,8 @@ class Gallery:
         added, removed = self.store.pending(behind)
         count = state.snapshot.count if state.snapshot else 0
         if not removed and added <= max(1000, count // 50) and (count or not added):
-            if len(snapshots.files(self.folder)) > 1:
+            published = state.snapshot.file if state.snapshot else None
+            if any(file.name != published for file in snapshots.files(self.folder)):
                 self._clean()
             return False
         self.publish()

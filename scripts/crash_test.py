@@ -101,6 +101,8 @@ class Writer:
         """Until it is killed."""
         while True:
             count = self._gallery.store.count()
+            if not count:
+                self.add()
             works = [self.rename, self.merge, self.publish, self.rebuild, self.settle]
             works += [self.add] * (3 if count < MOST else 0)
             works += [self.remove] * (3 if count > LEAST else 0)
@@ -114,7 +116,8 @@ class Writer:
         self._serial += 1
         size = self._random.randint(1, 6)
         new = f"person{self._serial:09}"
-        name = self._random.choice([new, new, self._anybody().name])
+        known = [person.name for person in self._people.list()]
+        name = self._random.choice([new, new, self._random.choice(known)] if known else [new])
         self._begin("add", size)
         vectors = people(1, size, self._serial)
         add(self._gallery, vectors, [name] * size, f"photo{self._serial:09}.")
@@ -135,7 +138,8 @@ class Writer:
     def merge(self) -> None:
         known = self._people.list()
         if len(known) < 4:
-            return self.add()
+            self.add()
+            return
         one, other = self._random.sample(known, 2)
         self._begin("merge", 0)
         self._people.merge(one.name, other.name)

@@ -194,8 +194,15 @@ def test_interrupted_index_goes_on_where_it_was(tmp_path: Path) -> None:
     top = tmp_path / "many"
     for number in range(3000):
         save(top / f"P{number % 50:02}" / f"{number}.jpg", scene(20, 20, number), quality=95)
-    command = [sys.executable, "-m", "facedb", "index", str(top), "-g", str(tmp_path / "g")]
-    run = subprocess.Popen([*command, "--detector", "none"], stderr=subprocess.PIPE, text=True)
+    # A shell starts background jobs deaf to SIGINT, and children inherit that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from facedb.cli.main import main; main()"
+    )
+    options = ["index", str(top), "-g", str(tmp_path / "g"), "--detector", "none"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, *options], stderr=subprocess.PIPE, text=True
+    )
     while not (tmp_path / "g" / "gallery.sqlite").exists() and run.poll() is None:
         time.sleep(0.02)
     time.sleep(1.0)

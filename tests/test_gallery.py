@@ -288,6 +288,14 @@ def test_killed_at_each_step_of_a_write(tmp_path: Path, step: str) -> None:
     assert len(index_files(folder)) == 1
 
 
+def test_a_stray_file_is_deleted_even_where_nobody_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    gallery = Gallery.create(folder, PIN)
+    (folder / "index-000000000007-0badcafe.faiss.tmp").write_bytes(b"half an index")
+    assert not gallery.settle()
+    assert index_files(folder) == []
+
+
 def test_gallery_of_another_encoder_since_opened(tmp_path: Path) -> None:
     gallery = filled(tmp_path / "g")
     gallery.search(people(1, 1), 1)
