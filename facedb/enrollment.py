@@ -19,6 +19,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many photos are done, and how many there are."""
 
 NO_FACE = "no face found"
+SAME_PHOTO = "the same photo is enrolled as "
 COMMIT_SECONDS = 10.0
 _COMMIT_PHOTOS = 2000
 
@@ -90,10 +91,14 @@ def index_folder(
             report.refused.append(Refusal(row.path, row.reason))
     _Enroller(gallery, encoder, detector, report, known).run(todo, progress)
     if prune:
-        walked = {entry.path for entry in walk.entries}
-        report.removed += _forget(
-            gallery, [row for row in known.values() if row.path not in walked]
-        )
+        removed = _forget(gallery, _vanished(walk, known))
+        report.removed += removed
+        # A photo that was moved to another person's folder is free to be theirs now.
+        freed = {item.path for item in report.refused if item.reason.startswith(SAME_PHOTO)}
+        if removed and freed:
+            report.refused = [item for item in report.refused if item.path not in freed]
+            again = [entry for entry in walk.entries if entry.path in freed]
+            _Enroller(gallery, encoder, detector, report, known).run(again, None)
     gallery.settle()
     report.refused.sort(key=lambda refusal: refusal.path)
     report.people = gallery.store.count_people()
@@ -115,7 +120,8 @@ def enroll_photos(
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
     report = IndexReport(photos=len(entries))
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
-    _Enroller(gallery, encoder, detector, report, {}).run(entries, progress)
+    known = gallery.store.files_at([entry.path for entry in entries])
+    _Enroller(gallery, encoder, detector, report, known).run(entries, progress)
     gallery.settle()
     report.people = gallery.store.count_people()
     report.seconds = time.monotonic() - began
@@ -205,12 +211,34 @@ class _Enroller:
                     owners[result.sha256] = person
                     templates.append(_template(entry.identity, result))
                 elif owner != person:
-                    reason = f"the same photo is enrolled as {owner}; it counts once"
-            if stat is not None:
-                rows.append(_file_row(entry, stat, result, reason))
+                    reason = SAME_PHOTO + owner
+            row = self._row(entry, stat, result, reason)
+            if row is not None:
+                rows.append(row)
             if reason is not None:
                 self._report.refused.append(Refusal(entry.path, reason))
         return rows, templates
+
+    def _row(
+        self,
+        entry: PersonPhoto,
+        stat: os.stat_result | None,
+        result: Encoded,
+        reason: str | None,
+    ) -> FileRow | None:
+        """What to remember of the file: its digest is that of the template that came from it."""
+        before = self._known.get(entry.path)
+        digest = result.sha256
+        if reason is not None and before is not None and before.sha256 is not None:
+            if reason.startswith(SAME_PHOTO) and before.sha256 == digest:
+                return None  # it is the very file that the other person was enrolled from
+            digest = before.sha256
+        elif reason is not None and reason.startswith(SAME_PHOTO):
+            digest = None
+        if stat is None:
+            return None
+        size, changed = stat.st_size, stat.st_mtime_ns
+        return FileRow(entry.path, entry.identity, size, changed, digest, reason)
 
     def _count(
         self,
@@ -232,14 +260,6 @@ def _template(identity: str, result: Encoded) -> NewTemplate:
     return NewTemplate(identity, result.sha256, face.box, face.score, result.embeddings[0])
 
 
-def _file_row(
-    entry: PersonPhoto, stat: os.stat_result, result: Encoded, reason: str | None
-) -> FileRow:
-    return FileRow(
-        entry.path, entry.identity, stat.st_size, stat.st_mtime_ns, result.sha256, reason
-    )
-
-
 def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
@@ -254,6 +274,7 @@ def _unchanged(entry: PersonPhoto, row: FileRow | None) -> bool:
         and stat is not None
         and (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
         and row.identity == entry.identity
+        and not (row.reason or "").startswith(SAME_PHOTO)
     )
 
 

@@ -32,7 +32,7 @@ def export(store: Store, target: str) -> ExportReport:
         InputError: the files cannot be written.
     """
     stem = Path(target).with_suffix("") if target.endswith((".npz", ".csv")) else Path(target)
-    vectors, metadata = stem.with_suffix(".npz"), stem.with_suffix(".csv")
+    vectors, metadata = Path(f"{stem}.npz"), Path(f"{stem}.csv")
     blocks = list(store.added(0, store.revision()))
     ids = np.concatenate([block[0] for block in blocks] or [np.empty(0, np.int64)])
     rows = np.concatenate(

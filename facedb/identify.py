@@ -35,7 +35,7 @@ from facedb.errors import InputError
 from facedb.faces import Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.index import IndexKind
-from facedb.people import People
+from facedb.people import People, checked_name
 from facedb.photos import load_photo, photo_from_array
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
@@ -210,8 +210,7 @@ class FaceDB:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Enroll photos of one person, the largest face of each."""
-        if not name.strip():
-            raise InputError("a person needs a name")
+        name = checked_name(name)
         self._make()
         paths = [os.fspath(photo) for photo in photos]
         return enroll_photos(self.gallery, self.encoder, self.detector, name, paths, progress)
@@ -348,6 +347,12 @@ class FaceDB:
             self._gallery = Gallery.create(
                 self.folder, pin, self.settings.index, self.settings.device
             )
+            # Another process may have made it first, with an encoder or detector of its own.
+            made = self._gallery.store.pin
+            if made.encoder_fingerprint != pin.encoder_fingerprint:
+                raise other_encoder(self.folder, made, encoder)
+            if made.detector_fingerprint != pin.detector_fingerprint:
+                raise other_detector(self.folder, made, detector)
 
 
 def open(

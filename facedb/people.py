@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass
 
 from facedb.errors import InputError, UnknownIdentity
@@ -61,8 +62,7 @@ class People:
         Raises:
             UnknownIdentity, InputError (the new name is empty or somebody else's).
         """
-        if not new.strip():
-            raise InputError("a person needs a name")
+        new = checked_name(new)
         person = self._find(name)
         if new == person.name:
             return person
@@ -95,7 +95,9 @@ class People:
         Raises:
             UnknownIdentity.
         """
-        person = self._find(name)
+        person = self._lookup(name)
+        if person is None:
+            return self._forget(name)
         details = self._gallery.store.templates_of(person.identity_id)
         files = self._gallery.store.files_of([person.name, *person.aliases])
         paths = {template.photo for template in details if template.photo} | set(files)
@@ -105,7 +107,19 @@ class People:
         folders = {os.path.dirname(path) for path in paths if os.path.exists(path)}
         return Removal(person.name, removed, tuple(sorted(folders)))
 
+    def _forget(self, name: str) -> Removal:
+        """Remove somebody of whom every photo was refused: only file names are stored."""
+        files = self._gallery.store.files_of([name])
+        if not files:
+            raise self._unknown(name)
+        with self._gallery.writing() as writer:
+            writer.forget_files(list(files))
+        self._gallery.store.empty_log()
+        folders = {os.path.dirname(path) for path in files if os.path.exists(path)}
+        return Removal(name, 0, tuple(sorted(folders)))
+
     def _lookup(self, name: str) -> Person | None:
+        name = unicodedata.normalize("NFC", name)
         for person in self._gallery.store.people():
             if name == person.name or name in person.aliases:
                 return person
@@ -114,11 +128,23 @@ class People:
     def _find(self, name: str) -> Person:
         person = self._lookup(name)
         if person is None:
-            raise UnknownIdentity(
-                f"{name}: nobody of this name is enrolled in {self._gallery.folder}; "
-                f"see: facedb people list -g {self._gallery.folder}"
-            )
+            raise self._unknown(name)
         return person
+
+    def _unknown(self, name: str) -> UnknownIdentity:
+        return UnknownIdentity(
+            f"{name!r}: nobody of this name is enrolled in {self._gallery.folder}; "
+            f"see: facedb people list -g {self._gallery.folder}"
+        )
+
+
+def checked_name(name: str) -> str:
+    """A person's name in Unicode's composed form, as folder names are; InputError for none."""
+    if not name.strip():
+        raise InputError("a person needs a name")
+    if not name.isprintable():
+        raise InputError(f"{name!r}: a name is one line of printable characters")
+    return unicodedata.normalize("NFC", name)
 
 
 def _quoted(name: str) -> str:

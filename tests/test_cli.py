@@ -220,6 +220,8 @@ def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
     assert run(["gallery", "rebuild", "-g", gallery]) == 0
     assert run(["gallery", "check", "-g", gallery]) == 0
     assert run(["gallery", "export", str(tmp_path / "out"), "-g", gallery]) == 0
+    assert run(["gallery", "export", str(tmp_path / "out.v2"), "-g", gallery]) == 0
+    assert (tmp_path / "out.v2.npz").exists()
     with np.load(tmp_path / "out.npz") as data:
         assert data["vectors"].shape == (12, 128)
         np.testing.assert_allclose(np.linalg.norm(data["vectors"], axis=1), 1, atol=1e-6)
@@ -237,6 +239,7 @@ def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
         (["query"], 2, "Missing argument"),
         (["quarry"], 2, "No such command"),
         (["query", "x.jpg", "-t", "3"], 2, "3.0 is not in the range"),
+        (["query", "x.jpg", "-t", "nan"], 2, "nan is no distance"),
         (["index", "nowhere", "--detector", "none"], 4, "nowhere: no such folder"),
         (["people", "list", "-g", "nowhere"], 5, "there is no gallery here"),
         (["compare", "a.jpg", "b.jpg"], 4, "--detector FILE or FACEDB_DETECTOR"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -95,9 +96,16 @@ def threshold_option(command: _F) -> _F:
         "-t",
         "--threshold",
         type=click.FloatRange(0.0, 2.0),
+        callback=_a_number,
         help="The largest distance that accepts, in [0, 2]  [default: the encoder's]",
     )
     return _with([option], command)
+
+
+def _a_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no distance", ctx, param)
+    return value
 
 
 @contextmanager

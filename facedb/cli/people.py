@@ -69,13 +69,8 @@ def merge_command(options: Shared, name: str, into: str) -> None:
 def remove_command(options: Shared, name: str, yes: bool) -> None:
     """Remove NAME for good: vectors, index entries, file names, aliases. Photos stay."""
     with options.open() as db:
-        person = db.people.show(name).person
         if not yes:
-            click.confirm(
-                f"remove {person.name} and their {person.templates} templates?",
-                abort=True,
-                err=True,
-            )
+            click.confirm(f"remove {name} and all their templates?", abort=True, err=True)
         removal = db.people.remove(name)
     for folder in removal.folders:
         click.echo(f"{folder} still holds photos; indexing it would enroll them again", err=True)

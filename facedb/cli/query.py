@@ -77,6 +77,8 @@ def query_command(
     walk = walk_photos(_named(photos))
     for item in walk.skipped:
         click.echo(f"left out: {item.path}: {item.reason}", err=True)
+    if not walk.paths:
+        click.echo("no photos there", err=True)
     if picture is not None and len(walk.paths) != 1:
         raise click.UsageError(f"--picture draws one photo, not {len(walk.paths)}")
     bad = unknown = 0

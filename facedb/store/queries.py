@@ -34,7 +34,7 @@ TEMPLATES = (
         identity_table.c.name,
         template_table.c.sha256,
         sa.select(sa.func.min(file_table.c.path))
-        .where(file_table.c.sha256 == template_table.c.sha256, file_table.c.reason.is_(None))
+        .where(file_table.c.sha256 == template_table.c.sha256)
         .scalar_subquery(),
         template_table.c.box_x,
         template_table.c.box_y,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
@@ -46,6 +47,8 @@ from facedb.store.tables import (
 from facedb.store.writer import Writer
 from facedb.types import Embeddings
 
+_logger = logging.getLogger("facedb")
+
 
 class Store:
     """An open store. Threads may share it: each call takes its own connection from the pool.
@@ -72,6 +75,8 @@ class Store:
     @classmethod
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
         """Make an empty store in `folder`; of two that race, the first wins and both open it."""
+        if folder.exists() and not folder.is_dir():
+            raise GalleryError(f"{folder}: is a file; a gallery is a folder, name another with -g")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -103,6 +108,8 @@ class Store:
         Raises:
             GalleryMissing, GalleryDamaged, GalleryReadOnly, GalleryError (another schema).
         """
+        if folder.is_file():
+            raise GalleryMissing(f"{folder}: is a file; a gallery is a folder, name one with -g")
         if not (folder / FILE_NAME).is_file():
             raise GalleryMissing(
                 f"{folder}: there is no gallery here; make one: facedb index DIR -g {folder}"
@@ -299,6 +306,13 @@ class Store:
         query = sa.select(file_table).where(path >= start, path < after)
         return self._files(query)
 
+    def files_at(self, paths: Sequence[str]) -> dict[str, FileRow]:
+        """path -> what is remembered of the file, for those of `paths` that are."""
+        found: dict[str, FileRow] = {}
+        for block in blocks(paths):
+            found |= self._files(sa.select(file_table).where(file_table.c.path.in_(block)))
+        return found
+
     def files_of(self, names: Sequence[str]) -> dict[str, FileRow]:
         """path -> what is remembered of the file, for the files in folders of these names."""
         return self._files(sa.select(file_table).where(file_table.c.identity.in_(names)))
@@ -325,7 +339,14 @@ class Store:
     def empty_log(self) -> None:
         """Merge the write-ahead log into the store and cut it to nothing."""
         with self._reading() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+        if busy:
+            _logger.warning(
+                "%s: another process is reading it; what was removed leaves the disk when that has "
+                "finished and you run: facedb gallery rebuild -g %s",
+                self.folder,
+                self.folder,
+            )
 
     def _vectors(self, blobs: Iterable[bytes]) -> Embeddings:
         flat = np.frombuffer(b"".join(blobs), dtype="<f4")

@@ -109,6 +109,9 @@ class Writer:
         missing = sa.select(old.id).where(old.id.not_in(ready))
         if set(self._connection.execute(missing).scalars()) - set(drop):
             return False
+        # Without their rows the photos would pass for read when they come back.
+        dropped = sa.select(old.sha256).where(old.id.not_in(ready))
+        self._connection.execute(sa.delete(file_table).where(file_table.c.sha256.in_(dropped)))
         self._connection.execute(sa.delete(template_table).where(old.id.not_in(ready)))
         replaced = {
             name: sa.select(new[name]).where(new.template_id == old.id).scalar_subquery()
