@@ -18,6 +18,9 @@ from facedb.store import FileRow, NewTemplate, Writer
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many photos are done, and how many there are."""
 
+_Read: TypeAlias = tuple[PersonPhoto, os.stat_result | None, Encoded]
+"""A photo file, its state before it was read, and what became of it."""
+
 NO_FACE = "no face found"
 SAME_PHOTO = "the same photo is enrolled as "
 COMMIT_SECONDS = 10.0
@@ -81,14 +84,15 @@ def index_folder(
     walk = walk_people(top)
     known = gallery.store.files_under(top)
     report = IndexReport(photos=len(walk.entries))
-    todo = [entry for entry in walk.entries if not _unchanged(entry, known.get(entry.path))]
-    report.unchanged = len(walk.entries) - len(todo)
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
-    seen = {entry.path for entry in todo}
+    todo: list[PersonPhoto] = []
     for entry in walk.entries:
         row = known.get(entry.path)
-        if entry.path not in seen and row is not None and row.reason is not None:
+        if row is None or not _unchanged(entry, row):
+            todo.append(entry)
+        elif row.reason is not None:
             report.refused.append(Refusal(row.path, row.reason))
+    report.unchanged = len(walk.entries) - len(todo)
     _Enroller(gallery, encoder, detector, report, known).run(todo, progress)
     if prune:
         removed = _forget(gallery, _vanished(walk, known))
@@ -144,7 +148,7 @@ class _Enroller:
         self._detector = detector
         self._report = report
         self._known = known
-        self._batch: list[tuple[PersonPhoto, os.stat_result | None, Encoded]] = []
+        self._batch: list[_Read] = []
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
         # Read before the photo is: a file that changes meanwhile is read again next time.
@@ -192,7 +196,7 @@ class _Enroller:
         return [old for old, new in before if old is not None and old != new]
 
     def _sorted_out(
-        self, batch: list[tuple[PersonPhoto, os.stat_result | None, Encoded]], writer: Writer
+        self, batch: list[_Read], writer: Writer
     ) -> tuple[list[FileRow], list[NewTemplate]]:
         """The rows of files, and the templates that are new, each photo once."""
         digests = [result.sha256 for _, _, result in batch if result.sha256]
@@ -244,7 +248,7 @@ class _Enroller:
         self,
         rows: list[FileRow],
         templates: list[NewTemplate],
-        batch: list[tuple[PersonPhoto, os.stat_result | None, Encoded]],
+        batch: list[_Read],
     ) -> None:
         self._report.enrolled += len(templates)
         enrolled = sum(1 for row in rows if row.reason is None)
@@ -267,11 +271,10 @@ def _stat(path: str) -> os.stat_result | None:
         return None
 
 
-def _unchanged(entry: PersonPhoto, row: FileRow | None) -> bool:
-    stat = _stat(entry.path) if row is not None else None
+def _unchanged(entry: PersonPhoto, row: FileRow) -> bool:
+    stat = _stat(entry.path)
     return (
-        row is not None
-        and stat is not None
+        stat is not None
         and (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
         and row.identity == entry.identity
         and not (row.reason or "").startswith(SAME_PHOTO)

@@ -36,10 +36,6 @@ class Writer:
         self._connection.execute(sa.update(gallery_table).values(revision=revision + 1))
         return int(self._connection.execute(sa.select(revision)).scalar_one())
 
-    def find_identity(self, name: str) -> int | None:
-        """The identity of this name or alias, or None."""
-        return self._identities([name]).get(name)
-
     def _identities(self, names: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for block in blocks(names):
