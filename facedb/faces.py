@@ -11,19 +11,13 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facedb.alignment import CROP_SIDE, align, resize, template
 from facedb.errors import DetectorError
 from facedb.runtime import FAILURES, open_session
 from facedb.types import Face, Photo, Pixels
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
-
-CROP_SIDE: Final = 112
-TEMPLATE: Final[NDArray[np.float64]] = np.array([
-    (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655),
-    (70.7299, 92.2041),
-])  # fmt: skip
-"""float64[5, 2]: where ArcFace (Deng et al., CVPR 2019) puts the landmarks in a crop of 112."""
 
 NO_DETECTOR: Final = (
     "no face detector: give one with --detector FILE or FACEDB_DETECTOR=FILE (a YuNet .onnx), "
@@ -100,12 +94,16 @@ class YuNet:
     name = "yunet"
 
     def __init__(
-        self, model_file: str | os.PathLike[str], policy: ScalePolicy | None = None
+        self,
+        model_file: str | os.PathLike[str],
+        policy: ScalePolicy | None = None,
+        side: int = CROP_SIDE,
     ) -> None:
         file = os.fspath(model_file)
         model = _read_model(file)
         self.fingerprint = f"{self.name}:{hashlib.sha256(model).hexdigest()[:16]}"
         self._policy = policy or ScalePolicy()
+        self._side = side
         self._network = _Network(file, model)
 
     def detect(self, photo: Photo) -> list[Face]:
@@ -117,7 +115,7 @@ class YuNet:
                 passes.append(self._look(photo.pixels, side / long_side))
         found = np.concatenate(passes)
         rows = found[_suppress(found, self._policy.overlap)]
-        return ranked([_face(row, photo) for row in rows], photo.width, photo.height)
+        return ranked([_face(row, photo, self._side) for row in rows], photo.width, photo.height)
 
     def _look(self, pixels: Pixels, scale: float) -> Rows:
         """One pass at one scale; the rows are in the pixels given."""
@@ -125,7 +123,7 @@ class YuNet:
         if self._network.fixed is not None:
             scale = min(scale, self._network.fixed[0] / height, self._network.fixed[1] / width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        rows = self._network.rows(_resize(pixels, size), self._policy.threshold)
+        rows = self._network.rows(resize(pixels, size), self._policy.threshold)
         rows[:, :14:2] *= width / size[0]
         rows[:, 1:14:2] *= height / size[1]
         return rows
@@ -187,28 +185,60 @@ class CropsOnly:
     """For photos that are aligned crops already (`--detector none`): one face each, unseen.
 
     The face is the centre of the crop, 112 of 160 pixels or 0.7 of another size; a
-    crop of exactly 112x112 is taken whole.
+    crop of exactly 112x112, or of the side that the encoder takes, is taken whole.
     """
 
     name = "none"
     fingerprint = "none"
 
+    def __init__(self, side: int = CROP_SIDE) -> None:
+        self._side = side
+
     def detect(self, photo: Photo) -> list[Face]:
         """The one face of the crop, score 1.0, with the template's landmarks."""
         height, width = photo.pixels.shape[:2]
-        whole = height == width == CROP_SIDE
-        side = CROP_SIDE if whole else round(min(height, width) * 0.7)
+        whole = height == width and height in (CROP_SIDE, self._side)
+        side = height if whole else round(min(height, width) * 0.7)
         left, top = (width - side) // 2, (height - side) // 2
         square = photo.pixels[top : top + side, left : left + side]
-        scale = photo.width / width, photo.height / height
-        box = (left * scale[0], top * scale[1], side * scale[0], side * scale[1])
-        landmarks = (TEMPLATE * (side / CROP_SIDE) + (left, top)) * scale
-        crop = _resize(square, (CROP_SIDE, CROP_SIDE))
-        return [Face(box, landmarks.astype(np.float32), 1.0, np.ascontiguousarray(crop))]
+        return [_unseen(photo, square, (left, top), self._side)]
 
 
-def open_detector(spec: str | None) -> Detector:
-    """The detector named: "none", or a model file; None looks into FACEDB_DETECTOR.
+class WholePhoto:
+    """For encoders trained on whole photos (`--detector whole`): the photo, squeezed square."""
+
+    name = "whole"
+    fingerprint = "whole"
+
+    def __init__(self, side: int = CROP_SIDE) -> None:
+        self._side = side
+
+    def detect(self, photo: Photo) -> list[Face]:
+        """One face, the whole photo, score 1.0, with the template's landmarks."""
+        return [_unseen(photo, photo.pixels, (0, 0), self._side)]
+
+
+def _unseen(photo: Photo, part: Pixels, corner: tuple[int, int], side: int) -> Face:
+    """The face that a part of the photo is, without a look."""
+    size = np.array([part.shape[1], part.shape[0]])
+    scale = np.array([photo.width, photo.height]) / photo.pixels.shape[1::-1]
+    (left, top), (across, down) = corner * scale, size * scale
+    landmarks = (template(CROP_SIDE) / CROP_SIDE * size + corner) * scale
+    crop = np.ascontiguousarray(resize(part, (side, side)))
+    box = float(left), float(top), float(across), float(down)
+    return Face(box, landmarks.astype(np.float32), 1.0, crop)
+
+
+WITHOUT_FILE: Final = ("none", "whole")
+"""Detectors that look at nothing, and are named instead of a model file."""
+
+
+def open_detector(spec: str | None, side: int = CROP_SIDE) -> Detector:
+    """The detector named: "none", "whole", or a model file; None looks into FACEDB_DETECTOR.
+
+    Args:
+        spec: what the user named.
+        side: of the crops it cuts, in pixels: what the encoder takes.
 
     Raises:
         DetectorError: none is named anywhere, or the file cannot be used.
@@ -217,9 +247,11 @@ def open_detector(spec: str | None) -> Detector:
         case None | "":
             raise DetectorError(NO_DETECTOR)
         case "none":
-            return CropsOnly()
+            return CropsOnly(side)
+        case "whole":
+            return WholePhoto(side)
         case file:
-            return YuNet(file)
+            return YuNet(file, side=side)
 
 
 def use_one_thread() -> None:
@@ -241,52 +273,7 @@ def ranked(faces: list[Face], width: int, height: int) -> list[Face]:
     return sorted(faces, key=rank, reverse=True)
 
 
-def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The least-squares similarity transform of points onto points, float64[2, 3].
-
-    Rotation, one scale and a shift, no mirroring: `target ~ source @ m[:, :2].T + m[:, 2]`, both
-    [n, 2]. Closed form of Umeyama, IEEE PAMI 13(4), 1991, eq. 40 to 43.
-    """
-    source, target = source.astype(np.float64), target.astype(np.float64)
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    spread = source - source_mean
-    left, sizes, right = np.linalg.svd((target - target_mean).T @ spread)
-    signs = np.array([1.0, np.sign(np.linalg.det(left @ right)) or 1.0])
-    scale = (sizes * signs).sum() / np.square(spread).sum()
-    turn = scale * (left * signs) @ right
-    return np.column_stack([turn, target_mean - turn @ source_mean])
-
-
-def align(pixels: Pixels, landmarks: NDArray[np.floating]) -> Pixels:
-    """Cut a face out so that its landmarks [5, 2] lie on TEMPLATE: uint8[112, 112, 3].
-
-    What lies outside the picture is black. A face that is much larger than the crop is averaged
-    down first, since warpAffine reads only four pixels for each of its own.
-    """
-    matrix = similarity(landmarks, TEMPLATE)
-    shrink = min(int(1 / np.hypot(matrix[0, 0], matrix[1, 0])), *pixels.shape[:2])
-    if shrink >= 2:
-        pixels, corner = _around(pixels, matrix, shrink)
-        pixels = _average(pixels, shrink)
-        # Pixel centres: small (i + 0.5) * shrink - 0.5 is where its block's middle was.
-        matrix[:, 2] += matrix[:, :2] @ (corner + (shrink - 1) / 2)
-        matrix[:, :2] *= shrink
-    return np.asarray(cv2.warpAffine(pixels, matrix, (CROP_SIDE, CROP_SIDE)), np.uint8)
-
-
-def _around(
-    pixels: Pixels, matrix: NDArray[np.float64], margin: int
-) -> tuple[Pixels, NDArray[np.float64]]:
-    """The part of the pixels that the crop reads, no smaller than the margin, and its corner."""
-    corners = np.array([[0, 0], [CROP_SIDE, 0], [0, CROP_SIDE], [CROP_SIDE, CROP_SIDE]])
-    there = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    limits = np.array([pixels.shape[1], pixels.shape[0]])
-    low = np.clip(there.min(axis=0) - 2 * margin, 0, limits - margin).astype(int)
-    high = np.clip(there.max(axis=0) + 2 * margin, low + margin, limits).astype(int)
-    return pixels[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
-
-
-def _face(row: Rows, photo: Photo) -> Face:
+def _face(row: Rows, photo: Photo, side: int) -> Face:
     height, width = photo.pixels.shape[:2]
     landmarks = row[4:14].reshape(5, 2)
     scale = np.array([photo.width / width, photo.height / height])
@@ -296,7 +283,7 @@ def _face(row: Rows, photo: Photo) -> Face:
         box=(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])),
         landmarks=(landmarks * scale).astype(np.float32),
         score=float(np.clip(row[14], 0.0, 1.0)),
-        crop=align(photo.pixels, landmarks),
+        crop=align(photo.pixels, landmarks, side),
     )
 
 
@@ -304,26 +291,6 @@ def _suppress(rows: Rows, overlap: float) -> list[int]:
     """Non-maximum suppression: the rows kept, the highest score first."""
     kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, overlap)
     return [int(index) for index in kept]
-
-
-def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """To a width and height: whole blocks are averaged first, the rest is interpolated.
-
-    A reduction by OpenCV's INTER_AREA alone is no better here and takes four times as long.
-    """
-    small = _average(pixels, min(pixels.shape[1] // size[0], pixels.shape[0] // size[1]))
-    if small.shape[1::-1] == size:
-        return small
-    return np.asarray(cv2.resize(small, size), np.uint8)
-
-
-def _average(pixels: Pixels, block: int) -> Pixels:
-    """The means of square blocks; what doesn't fill a block at the right and below is cut off."""
-    if block < 2:
-        return pixels
-    down, across = pixels.shape[0] // block, pixels.shape[1] // block
-    whole = pixels[: down * block, : across * block]
-    return np.asarray(cv2.resize(whole, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _read_model(file: str) -> bytes:

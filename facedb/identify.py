@@ -32,7 +32,7 @@ from facedb.enrollment import (
     index_folder,
 )
 from facedb.errors import InputError
-from facedb.faces import Detector, open_detector
+from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.index import IndexKind
 from facedb.people import People, checked_name
@@ -63,7 +63,8 @@ class Settings:
 
     Attributes:
         encoder: "bundled", a bundle folder, "timm:MODEL" or "hf-hub:ID".
-        detector: a model file, or "none" where photos are aligned crops already.
+        detector: a model file, "none" where photos are aligned crops already, or "whole" for an
+            encoder that was trained on whole photos (which then is the default).
         device: "auto", "cpu" or "cuda".
         index: "flat" is exact; "ivf" is faster above a million templates and may miss some.
         threshold: the largest distance that accepts; None takes the encoder's own.
@@ -152,7 +153,7 @@ class FaceDB:
         with self._lock:
             if self._detector is None:
                 pin = self.gallery.store.pin if self.exists else None
-                detector = open_detector(self._detector_spec(pin))
+                detector = open_detector(self._detector_spec(pin), self.encoder.input_size)
                 if pin is not None and pin.detector_fingerprint != detector.fingerprint:
                     raise other_detector(self.folder, pin, detector)
                 self._detector = detector
@@ -160,10 +161,12 @@ class FaceDB:
 
     def _detector_spec(self, pin: Pin | None) -> str | None:
         named = self.settings.detector
+        if named is None and pin is None and self.encoder.alignment == "whole":
+            return "whole"
         if named is not None or pin is None:
             return named
         # Its file may have moved since; FACEDB_DETECTOR may know where to.
-        gone = pin.detector != "none" and not os.path.exists(pin.detector)
+        gone = pin.detector not in WITHOUT_FILE and not os.path.exists(pin.detector)
         return None if gone and os.environ.get("FACEDB_DETECTOR") else pin.detector
 
     @property
@@ -290,8 +293,8 @@ class FaceDB:
         """
         encoder = open_encoder(self.settings.encoder or "bundled", self.settings.device)
         store = self.gallery.store
-        spec = self.settings.detector or store.pin.detector
-        detector = open_detector(spec)
+        spec = self.settings.detector or _suiting(encoder, store.pin.detector)
+        detector = open_detector(spec, encoder.input_size)
         report = reencode(
             store,
             encoder,
@@ -353,6 +356,13 @@ class FaceDB:
                 raise other_encoder(self.folder, made, encoder)
             if made.detector_fingerprint != pin.detector_fingerprint:
                 raise other_detector(self.folder, made, detector)
+
+
+def _suiting(encoder: Encoder, detector: str) -> str:
+    """What to cut an encoder's crops with, where the gallery's were cut with `detector`."""
+    if encoder.alignment == "whole":
+        return "whole"
+    return os.environ.get("FACEDB_DETECTOR", "") if detector == "whole" else detector
 
 
 def open(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facedb.encoder import Encoder
 from facedb.errors import EncoderMismatch
-from facedb.faces import Detector
+from facedb.faces import WITHOUT_FILE, Detector
 from facedb.store import Pin
 
 
@@ -18,7 +18,7 @@ def new_pin(encoder: Encoder, detector: Detector, detector_spec: str) -> Pin:
         encoder.name,
         encoder.fingerprint,
         encoder.dim,
-        "none" if detector.name == "none" else os.path.abspath(detector_spec),
+        detector.name if detector.name in WITHOUT_FILE else os.path.abspath(detector_spec),
         detector.fingerprint,
     )
 

@@ -20,7 +20,7 @@ from facedb.encoder import Encoder
 from facedb.errors import PhotoError
 from facedb.faces import Detector, use_one_thread
 from facedb.photos import load_photo
-from facedb.types import Embeddings, Face, Photo
+from facedb.types import Embeddings, Face, Photo, Pixels
 
 Which: TypeAlias = Literal["all", "largest"]
 
@@ -87,7 +87,7 @@ def encode_photo(photo: Photo, detector: Detector, encoder: Encoder, which: Whic
     found = detector.detect(photo)
     faces = tuple(found[:1] if which == "largest" else found)
     return Encoded(
-        photo.path, photo.sha256, None, faces, len(found), encoder.embed(_crops([faces]))
+        photo.path, photo.sha256, None, faces, len(found), encoder.embed(_crops([faces], encoder))
     )
 
 
@@ -99,7 +99,7 @@ def _encode(
     known: Container[str],
 ) -> list[Encoded]:
     seen = [_look(path, detector, which, known) for path in paths]
-    embeddings = encoder.embed(_crops([faces for _, _, faces, _ in seen]))
+    embeddings = encoder.embed(_crops([faces for _, _, faces, _ in seen], encoder))
     results: list[Encoded] = []
     start = 0
     for path, (digest, reason, faces, found) in zip(paths, seen, strict=True):
@@ -122,9 +122,10 @@ def _look(
     return photo.sha256, None, tuple(found[:1] if which == "largest" else found), len(found)
 
 
-def _crops(faces: Sequence[Sequence[Face]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _crops(faces: Sequence[Sequence[Face]], encoder: Encoder) -> Pixels:
     crops = [face.crop for group in faces for face in group]
-    return np.stack(crops) if crops else np.empty((0, 112, 112, 3), dtype=np.uint8)
+    side = encoder.input_size
+    return np.stack(crops) if crops else np.empty((0, side, side, 3), dtype=np.uint8)
 
 
 def _chunks(paths: Iterator[str], size: int) -> Iterator[list[str]]:

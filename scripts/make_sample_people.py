@@ -35,7 +35,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from facedb.faces import TEMPLATE, align, similarity
+from facedb.alignment import TEMPLATE, align, similarity
 from facedb.types import Embeddings, Pixels
 
 ROOT = Path(__file__).resolve().parent.parent

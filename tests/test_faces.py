@@ -13,17 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedb.alignment import TEMPLATE, align, similarity
 from facedb.errors import DetectorError
-from facedb.faces import (
-    TEMPLATE,
-    CropsOnly,
-    ScalePolicy,
-    YuNet,
-    align,
-    open_detector,
-    ranked,
-    similarity,
-)
+from facedb.faces import CropsOnly, ScalePolicy, YuNet, open_detector, ranked
 from facedb.photos import load_photo, photo_from_array
 from facedb.types import Face, Photo, Pixels
 

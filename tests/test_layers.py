@@ -19,10 +19,10 @@ PACKAGE = Path(facedb.__file__).parent
 LAYERS = [
     ["errors", "types", "device", "lock", "runtime"],
     ["decision", "evaluation.metrics"],
-    ["photos", "store", "index", "encoder"],
+    ["photos", "store", "index", "encoder", "alignment"],
     ["faces", "snapshot", "pinning"],
     ["gallery"],
-    ["pipeline"],
+    ["pipeline", "training", "study"],
     ["enrollment", "people", "reencode", "export", "describe"],
     ["identify"],
     ["evaluation", "picture"],
@@ -90,7 +90,9 @@ def test_imports_only_go_down(module: str) -> None:
         ("click", {"cli"}),
         ("faiss", {"index"}),
         ("onnxruntime", {"runtime"}),
-        ("torch", {"encoder", "index"}),
+        ("torch", {"encoder", "index", "training", "study"}),
+        ("albumentations", {"training"}),
+        ("optuna", {"training"}),
     ],
 )
 def test_each_dependency_has_one_home(package: str, homes: set[str]) -> None:

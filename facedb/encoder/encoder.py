@@ -30,6 +30,8 @@ class Encoder:
         threshold: its default operating point's distance in [0, 2], or None.
         device: "cpu" or "cuda".
         terms: what its weights may be used for; "" where nobody said.
+        input_size: side in pixels of the crops it takes.
+        alignment: what its crops are: "arcface-112", or "whole" photos.
     """
 
     spec: str
@@ -40,6 +42,8 @@ class Encoder:
     device: str
     forward: Forward = field(repr=False)
     terms: str = ""
+    input_size: int = 112
+    alignment: str = "arcface-112"
 
     def embed(self, crops: Pixels) -> Embeddings:
         """Embeddings of aligned crops.

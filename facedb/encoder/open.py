@@ -40,6 +40,8 @@ def open_encoder(spec: str = "bundled", device: Device = "auto") -> Encoder:
         device=where,
         forward=_forward(bundle, where),
         terms=card.terms,
+        input_size=card.input_size,
+        alignment=card.alignment,
     )
     self_test(encoder, card.input_size, card.canonical)
     return encoder
