@@ -14,6 +14,7 @@
     ├── EncoderError                6  the encoder bundle or what it returned
     │   ├── EncoderMismatch            the gallery was made by another encoder
     │   └── BadEmbedding               NaN, zero or wrong-dimension vectors
+    ├── TrainingError               1  training cannot go on; the last good state is kept
     └── DependencyMissing           1  an extra is not installed; the message is the line to type
 
 A message says what failed, on which file, and the command that mends it.
@@ -96,6 +97,10 @@ class EncoderMismatch(EncoderError):
 
 class BadEmbedding(EncoderError):
     """A vector that is not finite, is zero, or has the wrong dimension."""
+
+
+class TrainingError(FacedbError):
+    """Training cannot go on; what was saved last is kept."""
 
 
 class DependencyMissing(FacedbError):

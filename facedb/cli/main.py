@@ -20,6 +20,9 @@ _COMMANDS = {
     "people": "facedb.cli.people",
     "compare": "facedb.cli.query",
     "evaluate": "facedb.cli.evaluate",
+    "calibrate": "facedb.cli.calibrate",
+    "train": "facedb.cli.train",
+    "tune": "facedb.cli.train",
     "gallery": "facedb.cli.gallery",
 }
 

@@ -14,6 +14,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
+from torch import Tensor
 
 from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS
 from facedb.encoder.encoder import ramp, unit_rows
@@ -27,8 +28,9 @@ _OPSET = 18
 def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any]) -> dict[str, Any]:
     """Write `encoder.json`, `encoder.safetensors` and `encoder.onnx` into `folder`.
 
-    The weights are rounded to float16 first, in the network too, so that what was measured before
-    should be measured again after.
+    Matrices and kernels are rounded to float16, in the network too, so that what was measured
+    before should be measured again after. Vectors, which cost nothing, stay float32: a batch
+    normalisation's variances would not fit.
 
     Args:
         network: on the CPU.
@@ -43,8 +45,8 @@ def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any])
     network = network.eval().float()
     side = int(card["input_size"])
     with torch.no_grad():
-        for parameter in network.state_dict().values():
-            parameter.copy_(parameter.half().float())
+        for tensor in network.state_dict().values():
+            tensor.copy_(_stored(tensor))
     canonical = _torch_embedding(network, ramp(side)[None])[0]
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".new-", dir=folder) as name:
@@ -67,11 +69,16 @@ def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any])
 
 
 def _weights(network: EncoderNetwork) -> bytes:
-    return save({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()})
+    state = network.state_dict().items()
+    return save({name: _stored(tensor).contiguous() for name, tensor in state})
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
 
 
 def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
-    """The ONNX graph, every weight an external float16 tensor behind a Cast."""
+    """The ONNX graph, every weight external, a float16 one behind a Cast."""
     program = torch.onnx.export(
         network,
         (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
@@ -86,21 +93,23 @@ def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
     assert program is not None
     model = program.model_proto
     places = _places(weights)
-    casts = []
+    casts, used = [], 0
     for tensor in model.graph.initializer:
         if tensor.name not in places:
             continue
-        name, stored = tensor.name, tensor.name + ".float16"
-        offset, length = places[name]
+        used += 1
+        name, place = tensor.name, places[tensor.name]
         for key in ("raw_data", "float_data"):
             tensor.ClearField(key)
-        tensor.name, tensor.data_type = stored, onnx.TensorProto.FLOAT16
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+        for key, value in (("location", WEIGHTS), ("offset", place[0]), ("length", place[1])):
             tensor.external_data.add(key=key, value=str(value))
-        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
-    if len(casts) != len(places):
-        raise EncoderError(f"the graph uses {len(casts)} of {len(places)} weights by name")
+        if place[2] == "F16":
+            tensor.name, tensor.data_type = name + ".float16", onnx.TensorProto.FLOAT16
+            cast = onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
+            casts.append(cast)
+    if used != len(places):
+        raise EncoderError(f"the graph uses {used} of {len(places)} weights by name")
     nodes = [*casts, *model.graph.node]
     for node in nodes:
         # The exporter's notes hold stack traces: ten times the graph, and this machine's paths.
@@ -114,15 +123,18 @@ def _graph(network: EncoderNetwork, side: int, weights: Path) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _places(weights: Path) -> dict[str, tuple[int, int]]:
-    """name -> offset and length in bytes (safetensors: 8 bytes of header length, the header)."""
+def _places(weights: Path) -> dict[str, tuple[int, int, str]]:
+    """name -> offset, length in bytes, type (safetensors: 8 bytes of header length, the header).
+
+    Counters, which only training needs, have no place in the graph.
+    """
     data = weights.read_bytes()
     header = int.from_bytes(data[:8], "little")
     entries = json.loads(data[8 : 8 + header])
     return {
-        name: (8 + header + start, end - start)
+        name: (8 + header + start, end - start, entry["dtype"])
         for name, entry in entries.items()
-        if name != "__metadata__"
+        if name != "__metadata__" and entry["dtype"] in ("F16", "F32")
         for start, end in [entry["data_offsets"]]
     }
 

@@ -22,6 +22,8 @@ class EncoderNetwork(nn.Module):
         dim: length of the embedding.
         options: further keyword arguments of `timm.create_model`.
         mean, std: per RGB channel, of values scaled to [0, 1].
+        pretrained: False for random weights, True for those that timm loads or downloads, or a
+            file of weights.
     """
 
     pixel_mean: Tensor
@@ -36,10 +38,14 @@ class EncoderNetwork(nn.Module):
         options: Mapping[str, Any] | None = None,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        pretrained: bool | str = False,
     ) -> None:
         super().__init__()
+        more = dict(options or {})
+        if isinstance(pretrained, str):
+            more["pretrained_cfg_overlay"] = {"file": pretrained}
         self.backbone = timm.create_model(
-            architecture, pretrained=False, num_classes=0, **dict(options or {})
+            architecture, pretrained=bool(pretrained), num_classes=0, **more
         )
         features = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))

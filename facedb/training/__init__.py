@@ -1,0 +1,1 @@
+"""Training an encoder: data flows from `data` through `loop` into a run folder."""

@@ -1,0 +1,168 @@
+"""From the best weights to a run folder: the bundle, what it measures, figures and a report."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facedb.encoder import Encoder, open_encoder
+from facedb.encoder.bundle import BUNDLED, read_bundle
+from facedb.encoder.export import write_bundle
+from facedb.errors import InputError
+from facedb.faces import WITHOUT_FILE
+from facedb.training.data import CLEAN, Faces
+from facedb.training.networks import build, network_options
+from facedb.training.recipes import Recipe
+from facedb.training.request import TrainRequest
+from facedb.training.validation import Validation, thumbnails, validate
+from facedb.types import Embeddings, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the finished bundle measures.
+
+    Attributes:
+        validation: of the bundle, on ONNX Runtime as a user has it.
+        thumbnail: of 16 x 16 grey thumbnails on the same photos.
+        parameters: of the network.
+    """
+
+    validation: Validation
+    thumbnail: Validation
+    parameters: int
+
+
+def finish(
+    request: TrainRequest, recipe: Recipe, faces: Faces, proof: Faces, *, seen: bool
+) -> Done:
+    """Write the bundle of the best epoch, measure it, and draw the run.
+
+    Raises:
+        InputError: no epoch was good enough to be kept.
+    """
+    out = request.out
+    network = build(recipe)
+    weights = out / "best.pt"
+    if not weights.exists():
+        raise InputError(f"{weights}: gone; delete {out} and train anew")
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    card = _card(request, recipe, faces)
+    write_bundle(out / "encoder", network, card)
+    embeddings = _embed(open_encoder(str(out / "encoder"), "cpu"), proof.crops)
+    validation = validate(embeddings, proof)
+    thumbnail = validate(thumbnails(proof.crops), proof)
+    _complete(out / "encoder", card, validation, proof, seen)
+    _write_embeddings(out / "embeddings.npz", embeddings, proof)
+    _write_metrics(out / "metrics.json", validation, thumbnail, proof, seen)
+    if request.draw:
+        from facedb.training.report import draw_all, write_report
+
+        draw_all(out, faces=request.with_faces)
+        write_report(out, faces=request.with_faces)
+    return Done(validation, thumbnail, sum(p.numel() for p in network.parameters()))
+
+
+def _embed(encoder: Encoder, crops: Pixels) -> Embeddings:
+    """A call of the bundle keeps to one thread, so every core takes a part."""
+    workers = os.cpu_count() or 1
+    parts = np.array_split(crops, min(len(crops), 4 * workers))
+    with ThreadPoolExecutor(workers) as pool:
+        return np.concatenate(list(pool.map(encoder.embed, parts)))
+
+
+def _card(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]:
+    whole = request.detector == "whole"
+    return {
+        "name": f"{recipe.network}-{request.out.name}",
+        "architecture": recipe.network,
+        "architecture_options": network_options(recipe),
+        "hidden": recipe.hidden,
+        "dim": recipe.dim,
+        "input_size": recipe.size,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "alignment": "whole" if whole else "arcface-112",
+        "normalisation": "l2",
+        "detector": request.detector if request.detector in WITHOUT_FILE else "yunet",
+        "training": {
+            "data": f"{request.data.name}: {len(faces.names)} people, {len(faces)} photos",
+            "terms": _terms(recipe),
+            "recipe": asdict(recipe) | {"begin": Path(recipe.begin).name}
+            | {"teacher": Path(recipe.teacher).name},
+            "photos_sha256": sorted(faces.digests),
+        },
+    }  # fmt: skip
+
+
+def _terms(recipe: Recipe) -> str:
+    """The terms of what was begun from or learned from go with the weights."""
+    own = "as the photographs it was trained on allow"
+    if recipe.teacher.endswith(".onnx") or recipe.teacher.startswith(("timm:", "hf-hub:")):
+        own += f", and as {Path(recipe.teacher).name}, its teacher, allows"
+    bundles = {spec for spec in (recipe.begin, recipe.teacher) if spec}
+    for spec in sorted(bundles):
+        folder = BUNDLED if spec == "bundled" else Path(spec)
+        if (folder / "encoder.json").exists():
+            own += f"; {read_bundle(folder).card.terms} ({read_bundle(folder).card.name})"
+    return own
+
+
+def _complete(
+    folder: Path, card: dict[str, Any], validation: Validation, proof: Faces, seen: bool
+) -> None:
+    """Put what was measured into the card, which only then is whole."""
+    file = folder / "encoder.json"
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    clean = proof.kinds.count(CLEAN)
+    whole["threshold"] = {
+        "distance": validation.threshold,
+        "fpir": 0.01,
+        "calibrated_on": {
+            "people": "the validation people" + (", seen in training" if seen else ""),
+            "gallery": clean,
+            "strangers": clean,
+        },
+    }
+    whole["measured"] = {
+        "validation": validation.metrics,
+        "by_distortion": validation.by_distortion,
+    }
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    part.replace(file)
+
+
+def _write_embeddings(file: Path, embeddings: Embeddings, proof: Faces) -> None:
+    np.savez(
+        file,
+        embeddings=embeddings,
+        labels=proof.labels,
+        photos=proof.photos,
+        kinds=np.array(proof.kinds),
+        paths=np.array(proof.paths),
+        names=np.array(proof.names),
+    )
+
+
+def _write_metrics(
+    file: Path, validation: Validation, thumbnail: Validation, proof: Faces, seen: bool
+) -> None:
+    metrics = {
+        "n": len(proof),
+        "people": len(proof.names),
+        "seen_in_training": seen,
+        "encoder": validation.metrics,
+        "thumbnail": thumbnail.metrics,
+        "by_distortion": validation.by_distortion,
+        "thumbnail_by_distortion": thumbnail.by_distortion,
+        "threshold": validation.threshold,
+    }
+    file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,325 @@
+"""Train: photos of people in, a run folder with an encoder bundle out.
+
+Running the same request again goes on where a killed run was, to the same result.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facedb.device import Device
+from facedb.errors import DependencyMissing, InputError, TrainingError
+from facedb.faces import open_detector
+from facedb.training import checkpoint
+from facedb.training.batches import Batch, Loader, draw
+from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
+from facedb.training.finish import finish
+from facedb.training.learner import Learner, NotFinite, rate_at
+from facedb.training.losses import Seen, needs_teacher
+from facedb.training.networks import settled
+from facedb.training.recipes import Recipe, check
+from facedb.training.request import EpochRow, TrainReport, TrainRequest
+from facedb.training.samplers import crossing_share
+from facedb.training.teacher import Answers, ask, open_teacher
+from facedb.training.validation import thumbnails, validate
+
+_logger = logging.getLogger("facedb")
+_SAVE_EVERY = 120.0  # seconds that a kill may cost
+_STEP_ROWS = 2000  # at most about so many rows in steps.csv
+
+
+def train(request: TrainRequest) -> TrainReport:
+    """Train, validate each epoch, keep the best, and leave a run folder.
+
+    Raises:
+        InputError: the photos or the options cannot be used.
+        EncoderError: the network cannot be made.
+        TrainingError: the loss is no number, or the memory is too small.
+    """
+    began = time.monotonic()
+    recipe = settled(request.recipe)
+    check(recipe)
+    device = resolved(request.device)
+    faces, proof = _read(request, recipe)
+    shared = apart(faces, proof)
+    _warn(faces, shared)
+    _can_select(recipe, proof)
+    request.out.mkdir(parents=True, exist_ok=True)
+    answers = _answers(request, recipe, faces)
+    run = _Run(request, recipe, device, faces, proof, answers)
+    run.go()
+    done = finish(request, recipe, faces, proof, seen=bool(shared))
+    last = run.log[-1]
+    return TrainReport(
+        run=str(request.out),
+        encoder=str(request.out / "encoder"),
+        recipe=recipe,
+        epochs=last.epoch,
+        best_epoch=run.best_epoch,
+        people=len(faces.names),
+        photos=len(faces),
+        val_people=len(proof.names),
+        val_photos=len(proof),
+        seen_in_training=bool(shared),
+        metrics=done.validation.metrics,
+        thumbnail=done.thumbnail.metrics,
+        by_distortion=done.validation.by_distortion,
+        threshold=done.validation.threshold,
+        parameters=done.parameters,
+        waiting=last.waiting,
+        images_per_second=last.images_per_second,
+        left_out=tuple((item.path, item.reason) for item in (*faces.left_out, *proof.left_out)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def resolved(device: Device) -> str:
+    """ "cpu" or "cuda".
+
+    Raises:
+        DependencyMissing: cuda was asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise DependencyMissing("--device cuda: torch finds no GPU here; leave the option out")
+    return "cuda" if there and device != "cpu" else "cpu"
+
+
+def _read(request: TrainRequest, recipe: Recipe) -> tuple[Faces, Faces]:
+    entries, proof = folders(request.data, request.val, recipe.seed)
+    detector = open_detector(request.detector, recipe.size)
+    parts = ("reading training photos", entries), ("reading validation photos", proof)
+    train, val = (
+        read_faces(part, detector, recipe.size, _telling(request, words)) for words, part in parts
+    )
+    return train, val
+
+
+def _warn(faces: Faces, shared: set[str]) -> None:
+    alone = single_photos(faces)
+    if alone:
+        _logger.warning(
+            "%d of %d people have one picture, such as %s: no positive pair, they serve as others",
+            len(alone), len(faces.names), alone[0],
+        )  # fmt: skip
+    if len(alone) == len(faces.names):
+        raise InputError(f"{faces.paths[0]}: nobody has two pictures; pairs of one person need two")
+    if shared:
+        _logger.warning(
+            "%d people, such as %s, are trained and validated on: the figures say how people seen "
+            "in training are told apart, not strangers", len(shared), min(shared),
+        )  # fmt: skip
+
+
+def _can_select(recipe: Recipe, proof: Faces) -> None:
+    """Whether the validation photos can tell what the best epoch is picked by."""
+    metrics = validate(thumbnails(proof.crops), proof).metrics
+    if recipe.select not in metrics:
+        raise InputError(f"--select {recipe.select}: take {', '.join(metrics)}")
+    if metrics[recipe.select] is None:
+        raise InputError(
+            f"{proof.paths[0]} and the other validation photos cannot tell {recipe.select}: it "
+            "needs people with two pictures, or two photos; add some, name another --val, or "
+            "take --select same_photo_rank1"
+        )
+
+
+def _answers(request: TrainRequest, recipe: Recipe, faces: Faces) -> Answers | None:
+    if not needs_teacher(recipe.loss):
+        return None
+    if not recipe.teacher:
+        raise InputError(f"--loss {recipe.loss}: name the teacher with --teacher")
+    teacher = open_teacher(recipe.teacher)
+    if teacher.dim != recipe.dim:
+        raise InputError(f"the teacher's embeddings have length {teacher.dim}: --dim {teacher.dim}")
+    spec = request.detector if request.teacher_detector is None else request.teacher_detector
+    detector = open_detector(spec, teacher.input_size)
+    progress = _telling(request, "asking the teacher")
+    return ask(teacher, faces, detector, recipe.clean_teacher, progress)
+
+
+def _telling(request: TrainRequest, words: str) -> Progress | None:
+    tell = request.progress
+    return None if tell is None else lambda done, total: tell(words, done, total)
+
+
+class _Run:
+    """A run between its first step and its last."""
+
+    def __init__(
+        self,
+        request: TrainRequest,
+        recipe: Recipe,
+        device: str,
+        faces: Faces,
+        proof: Faces,
+        answers: Answers | None,
+    ) -> None:
+        self.request, self.recipe, self.faces, self.proof = request, recipe, faces, proof
+        self.learner = Learner(recipe, len(faces.names), device)
+        self.loader = Loader(faces, recipe, request.workers)
+        self.labels = torch.from_numpy(faces.labels)
+        self.answers = answers
+        self.epoch, self.step, self.steps, self.total = 0, 0, 0, 0.0
+        self.log: list[EpochRow] = []
+        self.step_rows: list[tuple[int, float, float]] = []
+        self.best, self.best_epoch = float("-inf"), 0
+        self.file = request.out / "checkpoint.pt"
+        self.belongs = asdict(recipe) | {"photos": digest_of([*faces.digests, *proof.digests])}
+        self._restore()
+
+    def go(self) -> None:
+        """Epoch after epoch, until the last or until patience ends."""
+        self._write_recipe()
+        while self.epoch < self.recipe.epochs and not self._patience_ended():
+            seconds, waited, images = self._train_epoch()
+            self._end_epoch(seconds, waited, images)
+
+    def _train_epoch(self) -> tuple[float, float, int]:
+        batches = draw(self.faces, self.recipe, self.epoch)
+        if not batches:
+            raise InputError("the pk sampler needs two people with two pictures or more each")
+        began = saved = time.monotonic()
+        waited, images, first = 0.0, 0, self.step
+        source = self.loader.batches(self.epoch, first, self.learner.device == "cuda")
+        for step in range(first, len(batches)):
+            asked = time.monotonic()
+            batch = next(source)
+            waited += time.monotonic() - asked
+            self._learn(batch, step, len(batches))
+            images += len(batch.rows)
+            self.step = step + 1
+            if self.request.progress is not None:
+                words = f"epoch {self.epoch + 1}/{self.recipe.epochs}"
+                self.request.progress(words, self.step, len(batches))
+            if time.monotonic() - saved > _SAVE_EVERY:
+                self._save()
+                saved = time.monotonic()
+        return time.monotonic() - began, waited, images
+
+    def _learn(self, batch: Batch, step: int, of: int) -> None:
+        rate = rate_at(self.recipe, self.epoch, step / of)
+        try:
+            loss = self.learner.step(batch.crops, self._seen(batch.rows), rate)
+        except NotFinite as error:
+            raise NotFinite(
+                f"epoch {self.epoch + 1}, step {self.step + 1}: {error}; {self.file} holds the "
+                "last good state. Take a lower --learning-rate, --clip 1, or --precision fp32"
+            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"out of memory with --batch-size {self.recipe.batch_size} at --size "
+                f"{self.recipe.size}: halve the batch size, or take a smaller --size or --network"
+            ) from error
+        self.steps += 1
+        self.total += loss
+        if self.steps % (1 + of * self.recipe.epochs // _STEP_ROWS) == 0:
+            self.step_rows.append((self.steps, loss, rate))
+
+    def _seen(self, rows: torch.Tensor) -> Seen:
+        device = self.learner.device
+        targets = known = None
+        if self.answers is not None:
+            targets = torch.from_numpy(self.answers.targets[rows.numpy()]).to(device)
+            known = torch.from_numpy(self.answers.known[rows.numpy()]).to(device)
+        paired = self.recipe.sampler == "pairs"
+        return Seen(self.labels[rows].to(device), paired, targets, known)
+
+    def _end_epoch(self, seconds: float, waited: float, images: int) -> None:
+        steps = max(1, self.step)
+        embeddings = self.learner.embed(torch.from_numpy(self.proof.crops)).numpy()
+        validation = validate(embeddings, self.proof)
+        batches = draw(self.faces, self.recipe, self.epoch)
+        paired = self.recipe.sampler == "pairs"
+        row = EpochRow(
+            epoch=self.epoch + 1,
+            steps=self.steps,
+            loss=self.total / steps,
+            learning_rate=rate_at(self.recipe, self.epoch, 1 - 1 / steps),
+            waiting=waited / max(seconds, 1e-9),
+            images_per_second=images / max(seconds, 1e-9),
+            crossing=crossing_share(batches, self.faces.labels, self.faces.photos, paired),
+            metrics=validation.metrics,
+        )
+        self.log.append(row)
+        self._keep_if_best(row)
+        self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
+        self._save()
+        self._write_logs()
+        if self.request.after_epoch is not None:
+            self.request.after_epoch(row)
+
+    def _keep_if_best(self, row: EpochRow) -> None:
+        value = row.metrics[self.recipe.select]
+        assert value is not None  # of the same photos as those that were asked before
+        if value > self.best:
+            self.best, self.best_epoch = value, row.epoch
+            weights = self.learner.best_network.state_dict()
+            checkpoint.save(self.request.out / "best.pt", weights)
+
+    def _patience_ended(self) -> bool:
+        return 0 < self.recipe.patience <= self.epoch - self.best_epoch
+
+    def _save(self) -> None:
+        checkpoint.save(
+            self.file,
+            {
+                "belongs": self.belongs,
+                "learner": self.learner.state(),
+                "at": (self.epoch, self.step, self.steps, self.total),
+                "best": (self.best, self.best_epoch),
+                "log": [asdict(row) for row in self.log],
+                "step_rows": self.step_rows,
+            },
+        )
+
+    def _restore(self) -> None:
+        state = checkpoint.load(self.file, self.belongs)
+        if state is None:
+            return
+        self.learner.restore(state["learner"])
+        self.epoch, self.step, self.steps, self.total = state["at"]
+        self.best, self.best_epoch = state["best"]
+        self.log = [EpochRow(**row) for row in state["log"]]
+        self.step_rows = [tuple(row) for row in state["step_rows"]]
+        _logger.info("going on at epoch %d, step %d", self.epoch + 1, self.step + 1)
+
+    def _write_recipe(self) -> None:
+        text = json.dumps(asdict(self.recipe), indent=2)
+        (self.request.out / "recipe.json").write_text(text + "\n", encoding="utf-8")
+
+    def _write_logs(self) -> None:
+        rows = [row.flat() for row in self.log]
+        _write_csv(self.request.out / "log.csv", list(rows[0]), [list(r.values()) for r in rows])
+        header = ["step", "loss", "learning_rate"]
+        _write_csv(self.request.out / "steps.csv", header, self.step_rows)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    words = str(error).lower()
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or ("memory" in words and "alloc" in words)
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """sha256 of the photos' digests, in order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _write_csv(file: Path, header: list[str], rows: Sequence[Sequence[Any]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)

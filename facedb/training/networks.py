@@ -1,0 +1,98 @@
+"""From a recipe to a network: a timm model's, a bundle's, with the first weights it asks for."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors.torch import load_file
+
+from facedb.encoder.bundle import BUNDLED, WEIGHTS, Bundle, read_bundle
+from facedb.encoder.network import EncoderNetwork
+from facedb.errors import EncoderError, InputError
+from facedb.training.recipes import Recipe
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe as it will be run: with `begin`, the network is the bundle's.
+
+    Raises:
+        EncoderError: timm has no model of the name, or there is no bundle.
+    """
+    if recipe.begin:
+        card = _begun(recipe).card
+        options = ",".join(f"{name}={value}" for name, value in card.options.items())
+        return replace(
+            recipe,
+            network=card.architecture,
+            network_options=options,
+            hidden=card.hidden,
+            dim=card.dim,
+            size=card.input_size,
+            pretrained="no",
+        )
+    if not timm.is_model(recipe.network):
+        near = timm.list_models(f"*{recipe.network.split('_')[0]}*")[:8]
+        near = near or ["convnext_atto", "efficientnet_b0"]
+        raise EncoderError(
+            f"--network {recipe.network}: timm has no such model; it has {', '.join(near)}, and "
+            "more by python -c 'import timm; print(timm.list_models())'"
+        )
+    return recipe
+
+
+def build(recipe: Recipe) -> EncoderNetwork:
+    """The network with its first weights; random ones follow torch's seed.
+
+    Raises:
+        EncoderError: timm cannot make it of this size, or load what was asked for.
+    """
+    options = network_options(recipe)
+    pretrained: bool | str = {"no": False, "yes": True}.get(recipe.pretrained, recipe.pretrained)
+    if isinstance(pretrained, str) and not Path(pretrained).is_file():
+        raise InputError(f"--pretrained {pretrained}: no such file; take no, yes or a file")
+    try:
+        network = EncoderNetwork(
+            recipe.network,
+            hidden=recipe.hidden,
+            dim=recipe.dim,
+            options=options,
+            pretrained=pretrained,
+        )
+    except (RuntimeError, ValueError, TypeError, OSError, KeyError, AssertionError) as error:
+        raise EncoderError(f"--network {recipe.network}: timm cannot make it: {error}") from error
+    if recipe.begin:
+        weights = load_file(_begun(recipe).folder / WEIGHTS)
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return network
+
+
+def network_options(recipe: Recipe) -> dict[str, Any]:
+    """Keyword arguments of timm.create_model, out of "patch_size=7,act_layer=relu".
+
+    Raises:
+        InputError: a part has no "=".
+    """
+    options: dict[str, Any] = {}
+    for part in filter(None, recipe.network_options.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"--network-options {part}: write name=value,name=value")
+        options[name.strip()] = _value(value.strip())
+    if timm.get_pretrained_cfg(recipe.network).fixed_input_size:
+        options.setdefault("img_size", recipe.size)
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _begun(recipe: Recipe) -> Bundle:
+    return read_bundle(BUNDLED if recipe.begin == "bundled" else Path(recipe.begin))

@@ -1,0 +1,123 @@
+"""Recipes: everything that decides what a training run becomes, one dataclass, named values.
+
+`comsys` is the ConvNeXt-Atto Siamese network for faces under distortion as it was published;
+`efficientnet-siamese` the EfficientNet-B0 study. Where a publication is silent, the value here is
+a choice, and docs/training.md says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
+
+from facedb.errors import InputError
+
+
+def _field(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train. Each field is an option of `facedb train`; its help is the field's meaning."""
+
+    network: str = _field("convnext_atto", "Any timm model, without its classifier.")
+    network_options: str = _field("", "More for timm.create_model: patch_size=7,act_layer=relu")
+    pretrained: str = _field("no", "no, yes (timm loads or downloads its weights), or a file.")
+    begin: str = _field("", "Begin from an encoder bundle's network: bundled, or its folder.")
+    size: int = _field(224, "Side in pixels of what the network sees.")
+    hidden: int = _field(512, "Width of the head's hidden layer.")
+    dim: int = _field(128, "Length of the embedding.")
+    loss: str = _field(
+        "contrastive",
+        "contrastive, triplet, cosface, arcface, distillation, or a sum: contrastive+0.5*cosface",
+    )
+    margin: float = _field(1.0, "The contrastive loss's margin, a distance in (0, 2].")
+    sampler: str = _field("pairs", "pairs, or pk: people x photos, for mined losses.")
+    photos_per_person: int = _field(4, "Photos of each person in a batch of the pk sampler.")
+    batch_size: int = _field(32, "Pairs a step, or photos a step of the pk sampler.")
+    cross_photo: float = _field(
+        -1.0, "Share of positives that cross two photos of a person; -1 leaves it to chance."
+    )
+    epochs: int = _field(10, "Passes; one draws as many pairs as there are photos.")
+    optimizer: str = _field("adamw", "Any of timm's optimizers.")
+    learning_rate: float = _field(1e-4, "The highest learning rate.")
+    weight_decay: float = _field(1e-5, "Decoupled weight decay.")
+    schedule: str = _field("cosine", "cosine (an epoch at a time), cosine-step, or constant.")
+    warmup: float = _field(0.0, "Epochs of linear warm-up.")
+    clip: float = _field(0.0, "Largest gradient norm; 0 leaves gradients alone.")
+    ema: float = _field(0.0, "Decay of the moving average of the weights; 0 is without.")
+    precision: str = _field("auto", "auto, bf16, fp16 or fp32.")
+    augment: str = _field("published", "published, or none.")
+    distort: float = _field(0.0, "Share of training photos that meet a distortion in memory.")
+    select: str = _field("pair_accuracy", "The validation figure that picks the best epoch.")
+    patience: int = _field(0, "Stop after so many epochs without a better one; 0 never.")
+    teacher: str = _field("", "Of distillation: bundled, a bundle folder, timm:MODEL or an .onnx.")
+    clean_teacher: bool = _field(
+        True, "The teacher sees the clean photo, the student its versions."
+    )
+    seed: int = _field(1, "Of the split, the pairs, the transforms and the first weights.")
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "comsys": Recipe(),
+    "efficientnet-siamese": Recipe(network="efficientnet_b0"),
+}
+
+
+def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A named recipe with some fields replaced.
+
+    Raises:
+        InputError: no recipe or field of that name, or a value that cannot be.
+    """
+    if name not in RECIPES:
+        raise InputError(f"--recipe {name}: there is no such recipe; take {', '.join(RECIPES)}")
+    unknown = set(overrides or {}) - {entry.name for entry in fields(Recipe)}
+    if unknown:
+        raise InputError(f"a recipe has no {', '.join(sorted(unknown))}")
+    made = replace(RECIPES[name], **dict(overrides or {}))
+    check(made)
+    return made
+
+
+_CHOICES: Final = {
+    "sampler": ("pairs", "pk"),
+    "schedule": ("cosine", "cosine-step", "constant"),
+    "precision": ("auto", "bf16", "fp16", "fp32"),
+    "augment": ("published", "none"),
+}
+_AT_LEAST: Final = {
+    "size": 16, "hidden": 1, "dim": 2, "batch_size": 2, "epochs": 1, "photos_per_person": 2,
+    "patience": 0, "warmup": 0, "clip": 0, "ema": 0, "weight_decay": 0, "distort": 0,
+}  # fmt: skip
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse values that cannot be.
+
+    Raises:
+        InputError: it names the option, the value and what is allowed.
+    """
+    values = asdict(recipe)
+    for name, allowed in _CHOICES.items():
+        if values[name] not in allowed:
+            raise _refused(name, values[name], "take " + ", ".join(allowed))
+    for name, least in _AT_LEAST.items():
+        if not values[name] >= least:
+            raise _refused(name, values[name], f"take {least} or more")
+    if not 0 < recipe.margin <= 2:
+        raise _refused("margin", recipe.margin, "distances of unit vectors lie in [0, 2]")
+    if not recipe.learning_rate > 0:
+        raise _refused("learning_rate", recipe.learning_rate, "take more than 0")
+    if recipe.ema >= 1 or recipe.distort > 1 or recipe.cross_photo > 1:
+        raise InputError("--ema lies below 1, --distort and --cross-photo in [0, 1]")
+    if recipe.sampler == "pk" and recipe.batch_size % recipe.photos_per_person:
+        raise _refused(
+            "batch_size", recipe.batch_size, f"take a multiple of {recipe.photos_per_person}"
+        )
+
+
+def _refused(name: str, value: object, way: str) -> InputError:
+    return InputError(f"--{name.replace('_', '-')} {value}: {way}")

@@ -1,0 +1,119 @@
+"""Losses against what their formulas give by hand, and against torch's own where there is one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facedb.errors import InputError
+from facedb.training.losses import Angular, Contrastive, Distillation, Seen, Triplet, make_loss
+
+
+def on_circle(*degrees: float) -> Tensor:
+    """Unit vectors in the plane at these angles."""
+    return torch.tensor([[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees])
+
+
+def chord(degrees: float) -> float:
+    """Distance of two unit vectors at this angle."""
+    return 2 * math.sin(math.radians(degrees) / 2)
+
+
+def seen(*labels: int, paired: bool = False) -> Seen:
+    return Seen(torch.tensor(labels), paired)
+
+
+def test_contrastive_on_drawn_pairs() -> None:
+    # Pairs (0, 60 degrees) of one person, (0, 30) and (0, 90) of two.
+    embeddings = on_circle(0, 0, 0, 60, 30, 90)
+    loss = Contrastive(1.0)(embeddings, seen(0, 0, 0, 0, 1, 1, paired=True))
+    by_hand = (chord(60) ** 2 + (1 - chord(30)) ** 2 + 0.0) / 3
+    assert chord(90) > 1.0
+    assert loss.item() == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_contrastive_margin_reaches_farther_pairs() -> None:
+    embeddings = on_circle(0, 90)
+    loss = Contrastive(2.0)(embeddings, seen(0, 1, paired=True))
+    assert loss.item() == pytest.approx((2 - math.sqrt(2)) ** 2, abs=1e-6)
+
+
+def test_contrastive_weighs_both_kinds_alike_on_all_pairs() -> None:
+    # One pair of a person at 60 degrees; two of others at 20 and 40.
+    embeddings = on_circle(0, 60, 20)
+    loss = Contrastive(1.0)(embeddings, seen(5, 5, 9))
+    others = ((1 - chord(20)) ** 2 + (1 - chord(40)) ** 2) / 2
+    assert loss.item() == pytest.approx((chord(60) ** 2 + others) / 2, abs=1e-6)
+
+
+def test_contrastive_of_one_photo_twice_has_a_finite_gradient() -> None:
+    embeddings = on_circle(10, 10).requires_grad_()
+    Contrastive(1.0)(embeddings, seen(0, 1, paired=True)).backward()
+    assert embeddings.grad is not None
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_triplet_takes_the_hardest() -> None:
+    # Person 0 at 0 and 40 degrees, person 1 at 70 and 100.
+    loss = Triplet(0.3)(on_circle(0, 40, 70, 100), seen(0, 0, 1, 1))
+    terms = [
+        0.3 + chord(40) - chord(70),
+        0.3 + chord(40) - chord(30),
+        0.3 + chord(30) - chord(30),
+        0.3 + chord(30) - chord(60),
+    ]
+    assert loss.item() == pytest.approx(sum(max(0.0, term) for term in terms) / 4, abs=1e-6)
+
+
+def test_triplet_of_strangers_only_is_zero() -> None:
+    assert Triplet()(on_circle(0, 90), seen(0, 1)).item() == 0.0
+
+
+def test_arcface_agrees_with_torch_on_the_angle() -> None:
+    torch.manual_seed(0)
+    loss = Angular(3, 2, angle=0.5, scale=10.0)
+    loss.centres.data = on_circle(0, 120, 240)
+    embeddings = on_circle(20, 130)
+    angles = torch.tensor([[20.0, 100.0, 140.0], [130.0, 10.0, 110.0]]).deg2rad()
+    angles[0, 0] += 0.5
+    angles[1, 1] += 0.5
+    expected = F.cross_entropy(10 * angles.cos(), torch.tensor([0, 1]))
+    assert loss(embeddings, seen(0, 1)).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_cosface_takes_the_margin_from_the_cosine() -> None:
+    loss = Angular(2, 2, cosine=0.35, scale=4.0)
+    loss.centres.data = on_circle(0, 90)
+    own, other = 4 * (math.cos(math.radians(30)) - 0.35), 4 * math.cos(math.radians(60))
+    by_hand = math.log(math.exp(own) + math.exp(other)) - own
+    assert loss(on_circle(30), seen(0)).item() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_arcface_falls_steadily_with_the_angle() -> None:
+    loss = Angular(2, 2, angle=0.5)
+    own = torch.linspace(-1, 1, 400)
+    assert (loss._turned(own).diff() > 0).all()
+
+
+def test_distillation_leaves_out_photos_the_teacher_did_not_see() -> None:
+    targets, known = on_circle(0, 0), torch.tensor([True, False])
+    batch = Seen(torch.tensor([0, 1]), False, targets, known)
+    loss = Distillation()(on_circle(60, 180), batch)
+    assert loss.item() == pytest.approx(1 - 0.5, abs=1e-6)
+
+
+def test_sums_weigh_their_parts() -> None:
+    embeddings, batch = on_circle(0, 60, 20, 90), seen(0, 0, 1, 1)
+    both = make_loss("contrastive + 0.25*triplet", margin=1.0, people=2, dim=2)(embeddings, batch)
+    apart = Contrastive(1.0)(embeddings, batch) + 0.25 * Triplet()(embeddings, batch)
+    assert both.item() == pytest.approx(apart.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("words", ["hinge", "contrastive+", "x*triplet", "-1*triplet", "0*triplet"])
+def test_a_loss_that_is_none_is_named(words: str) -> None:
+    with pytest.raises(InputError, match="--loss"):
+        make_loss(words, margin=1.0, people=2, dim=2)

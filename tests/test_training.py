@@ -1,0 +1,397 @@
+"""Training through its doors, on the sample people, with a network of 300,000 weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import facedb
+from facedb.encoder import open_encoder
+from facedb.encoder.network import EncoderNetwork
+from facedb.errors import EncoderError, InputError, TrainingError
+from facedb.identify import FaceDB, Settings
+from facedb.training.learner import rate_at
+from facedb.training.loop import train
+from facedb.training.recipes import RECIPES, recipe
+from facedb.training.request import TrainReport, TrainRequest
+from facedb.training.transforms import Augmentation, normalised
+from facedb.training.validation import thumbnails
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
+TINY: dict[str, Any] = {"network": "test_convnext", "size": 32, "epochs": 2, "batch_size": 8}
+KINDS = ("blurred", "foggy", "lowlight", "noisy", "rainy", "resized", "sunny")
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people to train on and four to validate on, with a darker version of each photo."""
+    folder = tmp_path_factory.mktemp("people")
+    for number, person in enumerate(sorted(SAMPLE.iterdir())[:10]):
+        place = folder / ("train" if number < 6 else "val") / person.name
+        (place / "distortion").mkdir(parents=True)
+        for photo in sorted(person.glob("*.jpg"))[:3]:
+            shutil.copy(photo, place)
+            with Image.open(photo) as image:
+                dark = image.point(lambda value: value // 2)
+            dark.save(place / "distortion" / f"{photo.stem}_lowlight.jpg", quality=95)
+    return folder
+
+
+def request(people: Path, out: Path, **changes: Any) -> TrainRequest:
+    made = recipe("comsys", TINY | {"precision": "fp32"} | changes)
+    return TrainRequest(people, out, made, detector="none", workers=0, draw=False)
+
+
+@pytest.fixture(scope="session")
+def trained(people: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
+    return train(request(people, tmp_path_factory.mktemp("trained") / "run"))
+
+
+def test_a_run_leaves_an_encoder_that_index_takes_at_once(
+    trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    with FaceDB(tmp_path / "g", Settings(encoder=trained.encoder, detector="none")) as db:
+        report = db.index_folder(people / "val")
+        assert report.enrolled == 24
+        photo = next((people / "val").rglob("*.jpg"))
+        (face,) = db.identify(photo)
+    assert face.candidates[0].identity == photo.relative_to(people / "val").parts[0]
+    assert face.candidates[0].distance == pytest.approx(0, abs=1e-3)
+    card = json.loads((Path(trained.encoder) / "encoder.json").read_text())
+    assert len(card["training"]["photos_sha256"]) == 36
+    assert card["threshold"]["distance"] == trained.threshold
+
+
+def test_a_run_leaves_its_log_and_what_it_measured(trained: TrainReport) -> None:
+    run = Path(trained.run)
+    with (run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    # 36 pictures make 36 pairs an epoch, 8 a step.
+    assert [row["steps"] for row in rows] == ["5", "10"]
+    assert float(rows[0]["learning_rate"]) == pytest.approx(1e-4)
+    assert float(rows[1]["learning_rate"]) == pytest.approx(0.5e-4)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["encoder"] == trained.metrics
+    assert (metrics["n"], metrics["people"], metrics["seen_in_training"]) == (24, 4, False)
+    with np.load(run / "embeddings.npz") as data:
+        assert np.linalg.norm(data["embeddings"], axis=1) == pytest.approx(np.ones(24), abs=1e-5)
+        assert sorted(set(data["kinds"].tolist())) == ["clean", "lowlight"]
+        pictures = [Path(path).stem.removesuffix("_lowlight") for path in data["paths"].tolist()]
+        by_photo = {number: set() for number in data["photos"].tolist()}
+        for number, picture in zip(data["photos"].tolist(), pictures, strict=True):
+            by_photo[number].add(picture)
+    assert len(by_photo) == 12
+    assert all(len(pictures) == 1 for pictures in by_photo.values())
+
+
+def test_ranks_are_those_of_a_search_by_hand(trained: TrainReport) -> None:
+    with np.load(Path(trained.run) / "embeddings.npz") as data:
+        embeddings, labels, photos, kinds = (
+            data[name] for name in ("embeddings", "labels", "photos", "kinds")
+        )
+    clean = [n for n in range(24) if kinds[n] == "clean"]
+
+    def nearest_is_right(probe: int, gallery: list[int]) -> bool:
+        distances = [float(np.linalg.norm(embeddings[probe] - embeddings[n])) for n in gallery]
+        return bool(labels[gallery[int(np.argmin(distances))]] == labels[probe])
+
+    dark = [n for n in range(24) if kinds[n] == "lowlight"]
+    same = [nearest_is_right(n, clean) for n in dark]
+    cross = [nearest_is_right(n, [c for c in clean if photos[c] != photos[n]]) for n in range(24)]
+    assert trained.metrics["same_photo_rank1"] == np.mean(same)
+    assert trained.metrics["cross_photo_rank1"] == np.mean(cross)
+    assert trained.by_distortion["lowlight"]["cross_photo_rank1"] == np.mean(
+        [cross[n] for n in dark]
+    )
+    assert trained.by_distortion["clean"]["same_photo_rank1"] is None
+    assert trained.thumbnail["same_photo_rank1"] == 1.0
+
+
+def test_the_same_seed_gives_the_same_network(
+    trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    again = train(request(people, tmp_path / "run"))
+    assert again.metrics == trained.metrics
+    other = train(request(people, tmp_path / "other", seed=2))
+    assert other.metrics != trained.metrics
+
+
+def test_killed_in_an_epoch_it_goes_on_to_the_same_result(
+    trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    code = (
+        "import sys, time\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import facedb.training.loop as loop\n"
+        "from test_training import request\n"
+        "loop._SAVE_EVERY = 0.0\n"
+        "def tell(words, done, total):\n"
+        "    if words == 'epoch 2/2' and done == 3:\n"
+        "        print('here', flush=True)\n"
+        "        time.sleep(60)\n"
+        f"made = request(Path({str(people)!r}), Path({str(out)!r}))\n"
+        "loop.train(replace(made, progress=tell))\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "here\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert state["at"][:2] == (1, 2)
+    assert train(request(people, out)).metrics == trained.metrics
+
+
+def test_going_on_with_other_options_is_refused(
+    trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(trained.run, out)
+    with pytest.raises(InputError, match=r"margin was 1\.0, is 1\.5.*--out"):
+        train(request(people, out, margin=1.5))
+    with pytest.raises(InputError, match="network was 'test_convnext'"):
+        train(request(people, out, network="test_convnext2"))
+    (out / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(InputError, match="damaged"):
+        train(request(people, out))
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
+    people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"epoch \d, step \d.*--learning-rate"):
+        train(request(people, out, learning_rate=1e30, epochs=4))
+    assert not (out / "encoder").exists()
+
+
+def test_patience_ends_a_run_early(people: Path, tmp_path: Path) -> None:
+    made = request(people, tmp_path / "run", patience=1, epochs=9, learning_rate=1e-12)
+    assert train(made).epochs == 2
+
+
+@pytest.mark.parametrize("loss", ["triplet", "cosface+0.5*contrastive", "arcface"])
+def test_mined_losses_learn_from_people_batches(loss: str, people: Path, tmp_path: Path) -> None:
+    made = request(
+        people, tmp_path / "run", loss=loss, sampler="pk", photos_per_person=2, learning_rate=2e-3,
+        epochs=6, ema=0.5, clip=1.0,
+    )  # fmt: skip
+    report = train(made)
+    with (Path(report.run) / "log.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0]
+
+
+def test_distillation_draws_the_student_to_its_teacher(people: Path, tmp_path: Path) -> None:
+    made = request(
+        people, tmp_path / "run", loss="distillation", teacher="bundled", sampler="pk",
+        photos_per_person=2, learning_rate=2e-3, epochs=8,
+    )  # fmt: skip
+    report = train(made)
+    photos = sorted((people / "train").glob("*/*.jpg"))
+    crops = np.stack([np.asarray(Image.open(photo).convert("RGB")) for photo in photos])
+    middle = crops[:, 24:136, 24:136]
+    teacher = open_encoder("bundled", "cpu").embed(np.ascontiguousarray(middle))
+    with FaceDB(tmp_path / "g", Settings(encoder=report.encoder, detector="none")) as db:
+        student = db.encoder.embed(
+            np.stack([db.detector.detect(facedb.identify.load_photo(p))[0].crop for p in photos])
+        )
+    assert np.sum(teacher * student, axis=1).mean() > 0.5
+
+
+def test_beginning_from_a_bundle_takes_its_network(
+    trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    made = request(people, tmp_path / "run", begin=trained.encoder, learning_rate=1e-12, epochs=1)
+    report = train(replace(made, recipe=replace(made.recipe, network="efficientnet_b0", size=64)))
+    assert (report.recipe.network, report.recipe.size) == ("test_convnext", 32)
+    assert report.metrics["cross_photo_auc"] == pytest.approx(
+        trained.metrics["cross_photo_auc"], abs=0.01
+    )
+
+
+def test_pretrained_weights_of_a_file_are_loaded_by_timm(people: Path, tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    model = timm.create_model("test_convnext", num_classes=5)
+    file = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), file)
+    network = EncoderNetwork("test_convnext", pretrained=str(file))
+    wanted = model.state_dict()
+    loaded = network.backbone.state_dict()
+    for name in loaded:
+        assert torch.equal(loaded[name], wanted[name]), name
+    made = request(people, tmp_path / "run", pretrained=str(tmp_path / "gone.pth"))
+    with pytest.raises(InputError, match=r"gone\.pth: no such file"):
+        train(made)
+
+
+def test_a_network_without_a_name_in_timm_is_refused(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="no such model; it has convnext"):
+        train(request(people, tmp_path / "run", network="convnext_tinny"))
+
+
+@pytest.mark.parametrize("network", ["test_vit", "test_efficientnet", "test_resnet"])
+def test_other_kinds_of_network_become_bundles(network: str, people: Path, tmp_path: Path) -> None:
+    size = 160 if network == "test_vit" else 32
+    report = train(request(people, tmp_path / "run", network=network, size=size, epochs=1, dim=32))
+    assert open_encoder(report.encoder, "cpu").dim == 32
+
+
+def copy_people(people: Path, place: Path, each: int) -> None:
+    for number, person in enumerate(sorted((people / "train").iterdir())):
+        (place / person.name).mkdir(parents=True)
+        for photo in sorted(person.glob("*.jpg"))[: each if number else 1]:
+            shutil.copy(photo, place / person.name)
+
+
+def test_the_same_photo_in_both_folders_is_named(people: Path, tmp_path: Path) -> None:
+    copy_people(people, tmp_path / "val", each=2)
+    made = replace(request(people / "train", tmp_path / "run"), val=tmp_path / "val")
+    with pytest.raises(InputError, match=r"the same photo is trained on, as .*train"):
+        train(made)
+
+
+def test_people_in_both_folders_are_said_and_single_photos_serve_as_others(
+    people: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy_people(people, tmp_path / "train", each=2)
+    for person in sorted((people / "train").iterdir()):
+        (tmp_path / "val" / person.name / "distortion").mkdir(parents=True)
+        last = sorted(person.glob("*.jpg"))[2]
+        shutil.copy(last, tmp_path / "val" / person.name)
+        dark = person / "distortion" / f"{last.stem}_lowlight.jpg"
+        shutil.copy(dark, tmp_path / "val" / person.name / "distortion")
+    (tmp_path / "train" / "damaged").mkdir()
+    (tmp_path / "train" / "damaged" / "1.jpg").write_bytes(b"no photo")
+    report = train(request(tmp_path, tmp_path / "run", epochs=1))
+    assert report.seen_in_training
+    assert "1 of 6 people have one picture" in caplog.text
+    assert "seen in training" in caplog.text
+    assert [Path(path).name for path, _ in report.left_out] == ["1.jpg"]
+    assert report.metrics["cross_photo_rank1"] is None
+
+
+def test_validation_without_cross_photo_pairs_cannot_select_by_them(
+    people: Path, tmp_path: Path
+) -> None:
+    copy_people(people, tmp_path / "train", each=3)
+    for person in sorted((people / "val").iterdir()):
+        (tmp_path / "val" / person.name).mkdir(parents=True)
+        shutil.copy(sorted(person.glob("*.jpg"))[0], tmp_path / "val" / person.name)
+    made = request(tmp_path, tmp_path / "run", epochs=1, select="cross_photo_rank1")
+    with pytest.raises(InputError, match="cannot tell cross_photo_rank1"):
+        train(made)
+
+
+def test_folders_that_cannot_be_trained_on(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="0 people"):
+        train(request(tmp_path / "empty", tmp_path / "run"))
+    person = next((people / "train").iterdir())
+    shutil.copytree(person, tmp_path / "one" / person.name)
+    with pytest.raises(InputError, match="1 people"):
+        train(request(tmp_path / "one", tmp_path / "run"))
+
+
+def test_without_validation_folder_a_tenth_of_the_people_is_drawn(
+    people: Path, tmp_path: Path
+) -> None:
+    report = train(request(people / "train", tmp_path / "run", epochs=1))
+    assert (report.people, report.val_people) == (4, 2)
+    assert not report.seen_in_training
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"margin": 2.5}, "margin"),
+        ({"size": 4}, "size"),
+        ({"sampler": "all"}, "take pairs, pk"),
+        ({"sampler": "pk", "batch_size": 9}, "multiple of 4"),
+        ({"learning_rate": 0.0}, "learning-rate"),
+        ({"optimizer": "nothing"}, "no such optimizer"),
+        ({"loss": "distillation"}, "--teacher"),
+        ({"select": "luck"}, "--select luck"),
+    ],
+)
+def test_values_that_cannot_be(
+    change: dict[str, Any], words: str, people: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        train(request(people, tmp_path / "run", **change))
+
+
+def test_the_published_table_to_the_letter() -> None:
+    comsys = RECIPES["comsys"]
+    assert (comsys.network, comsys.size, comsys.hidden, comsys.dim) == (
+        "convnext_atto",
+        224,
+        512,
+        128,
+    )
+    assert (comsys.loss, comsys.margin, comsys.batch_size, comsys.epochs) == (
+        "contrastive",
+        1.0,
+        32,
+        10,
+    )
+    assert (comsys.optimizer, comsys.learning_rate, comsys.weight_decay) == ("adamw", 1e-4, 1e-5)
+    assert RECIPES["efficientnet-siamese"].network == "efficientnet_b0"
+
+
+def test_the_cosine_is_torchs_over_the_true_number_of_epochs() -> None:
+    plan = recipe("comsys")
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=plan.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=plan.epochs)
+    for epoch in range(plan.epochs):
+        assert rate_at(plan, epoch, 0.7) == pytest.approx(schedule.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        schedule.step()
+
+
+def test_the_network_scales_pixels_as_the_published_transform_does() -> None:
+    photo = np.asarray(Image.open(next(SAMPLE.rglob("*.jpg"))).convert("RGB"))
+    wanted = normalised(64)(image=photo)["image"]
+    import cv2
+
+    small = cv2.resize(photo, (64, 64), interpolation=cv2.INTER_LINEAR)
+    network = EncoderNetwork("test_convnext")
+    given = (torch.from_numpy(small) - network.pixel_mean) / network.pixel_std
+    assert torch.allclose(given.permute(2, 0, 1), wanted, atol=1e-5)
+
+
+def test_a_change_hangs_on_its_seed_alone() -> None:
+    crop = np.asarray(Image.open(next(SAMPLE.rglob("*.jpg"))).convert("RGB"))
+    change = Augmentation.of("published", 0.5)
+    changed = change([crop] * 9, [0, 1, 2, 3, 4, 5, 6, 7, 3])
+    assert np.array_equal(changed[3], changed[8])
+    assert len({picture.tobytes() for picture in changed}) > 4
+    assert np.array_equal(Augmentation.of("none", 0.0)([crop], [1])[0], crop)
+
+
+def test_thumbnails_are_unit_vectors_even_of_one_colour() -> None:
+    crops = np.zeros((2, 40, 40, 3), np.uint8)
+    crops[1, :, :20] = 255
+    rows = thumbnails(crops)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx([1, 1], abs=1e-6)
+    assert rows[1].reshape(16, 16)[0, 0] == pytest.approx(1 / 16)
