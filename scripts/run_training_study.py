@@ -13,10 +13,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import click
 import numpy as np
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish  # noqa: E402
 
+from facedb.training import loop  # noqa: E402
 from facedb.training.figures import distance_box_plot, tsne  # noqa: E402
 from facedb.training.geometry import Embedded, validation_pairs  # noqa: E402
 from facedb.training.loop import train  # noqa: E402
@@ -202,6 +207,49 @@ def run(
                 continue
             click.echo(f"{cell.name}, seed {seed}")
             measure(study, cell, seed)
+
+
+@main.command()
+@_options
+@click.option("--network", default="convnext_atto", show_default=True)
+def resume(data: Path, out: Path, results: Path, network: str) -> None:
+    """Kill -9 a run in the middle of an epoch, go on, and compare with an unbroken one."""
+    started = circumstances(1)
+    study = Study(data, out, 64, 2, "cpu", results)
+    cell = Cell("resume", changes={"network": network, "precision": "bf16"})
+    unbroken = train(study.request(Cell("unbroken", changes=cell.changes), 1))
+    context = get_context("spawn")
+    child = context.Process(target=_train_and_wait, args=(study, cell))
+    child.start()
+    checkpoint = study.request(cell, 1).out / "checkpoint.pt"
+    while child.is_alive() and not _in_second_epoch(checkpoint):
+        time.sleep(0.5)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    at = torch.load(checkpoint, weights_only=True)["at"]
+    again = train(study.request(cell, 1))
+    result = started | {
+        "network": network,
+        "killed_at": {"epochs_done": at[0], "step": at[1]},
+        "unbroken": unbroken.metrics,
+        "resumed": again.metrics,
+        "equal": unbroken.metrics == again.metrics,
+    }
+    click.echo(f"killed after {at[0]} epochs and {at[1]} steps; equal: {result['equal']}")
+    finish(result, [], results / "train-resume.json")
+
+
+def _train_and_wait(study: Study, cell: Cell) -> None:
+    loop.SAVE_EVERY = 1.0
+    train(study.request(cell, 1))
+
+
+def _in_second_epoch(checkpoint: Path) -> bool:
+    if not checkpoint.exists():
+        return False
+    at = torch.load(checkpoint, weights_only=True)["at"]
+    return bool(at[0] == 1 and at[1] >= 20)
 
 
 FIGURES = {

@@ -142,7 +142,7 @@ def test_killed_in_an_epoch_it_goes_on_to_the_same_result(
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import facedb.training.loop as loop\n"
         "from test_training import request\n"
-        "loop._SAVE_EVERY = 0.0\n"
+        "loop.SAVE_EVERY = 0.0\n"
         "def tell(words, done, total):\n"
         "    if words == 'epoch 2/2' and done == 3:\n"
         "        print('here', flush=True)\n"
@@ -249,7 +249,7 @@ def test_a_network_without_a_name_in_timm_is_refused(people: Path, tmp_path: Pat
         train(request(people, tmp_path / "run", network="convnext_tinny"))
 
 
-@pytest.mark.parametrize("network", ["test_vit", "test_efficientnet", "test_resnet"])
+@pytest.mark.parametrize("network", ["test_vit", "test_resnet", "convnext_atto", "efficientnet_b0"])
 def test_other_kinds_of_network_become_bundles(network: str, people: Path, tmp_path: Path) -> None:
     size = 160 if network == "test_vit" else 32
     report = train(request(people, tmp_path / "run", network=network, size=size, epochs=1, dim=32))

@@ -40,7 +40,10 @@ def _recipe_options(command: _F) -> _F:
 
 def _option(entry: Field[Any]) -> Callable[[_F], _F]:
     assert entry.default is not MISSING
-    name, kind, words = entry.name.replace("_", "-"), type(entry.default), entry.metadata["help"]
+    name, kind = entry.name.replace("_", "-"), type(entry.default)
+    words = entry.metadata["help"]
+    if kind is not bool and entry.default != "":
+        words += f"  [comsys: {entry.default}]"
     if kind is bool:
         return click.option(f"--{name}/--no-{name}", entry.name, default=None, help=words)
     return click.option(f"--{name}", entry.name, type=kind, default=None, help=words)

@@ -6,8 +6,8 @@ encoder suffers from each kind about as much as from the kind's counterpart in F
 
 blurred, lowlight, noisy and resized are transforms of Albumentations. Fog, rain and sun are drawn
 here: RandomFog takes 40 ms for a photo of 250 pixels, RandomRain knows three densities, and the
-look of RandomSunFlare depends on the photo's size in pixels. All lengths are parts of the shorter
-side, so that a crop of 112 pixels and a photo of 250 look alike.
+look of RandomSunFlare depends on the photo's size in pixels. All lengths are parts of a photo's
+side (the square root of its area), so that a crop of 112 pixels and a photo of 250 look alike.
 """
 
 from __future__ import annotations
@@ -31,30 +31,31 @@ SEVERITIES: Final = (1, 2, 3, 4, 5)
 DEFAULT_SEVERITY: Final = 3
 
 LEVELS: Final[dict[str, tuple[float, float, float, float, float]]] = {
-    # Standard deviation of a Gaussian, in parts of the shorter side.
-    "blurred": (0.003, 0.0045, 0.0062, 0.009, 0.013),
+    # Standard deviation of a Gaussian, in parts of the side.
+    "blurred": (0.003, 0.0045, 0.006, 0.009, 0.013),
     # The mean share of a pixel that is fog.
     "foggy": (0.50, 0.60, 0.70, 0.77, 0.84),
     # The share of the light that is left.
     "lowlight": (0.60, 0.45, 0.30, 0.20, 0.12),
     # Standard deviation in parts of the full range, on a grid of GRID pixels.
-    "noisy": (0.05, 0.085, 0.122, 0.17, 0.23),
+    "noisy": (0.05, 0.085, 0.12, 0.17, 0.23),
     # Streaks in a square photo.
-    "rainy": (70, 130, 205, 300, 450),
+    "rainy": (80, 150, 230, 350, 520),
     # The share of the pixels along each side that is left.
-    "resized": (0.76, 0.64, 0.52, 0.36, 0.24),
-    # Radius at which the glare falls to 61 %, in parts of the shorter side.
-    "sunny": (0.12, 0.18, 0.25, 0.33, 0.42),
+    "resized": (0.82, 0.70, 0.58, 0.40, 0.26),
+    # Standard deviation of the glare around the sun, in parts of the side.
+    "sunny": (0.06, 0.11, 0.16, 0.21, 0.27),
 }
 """What each severity means, frozen. A level that is measured again is a new data set."""
 
 KINDS: Final = tuple(LEVELS)
 
 GRID: Final = 250
-"""Pixels: streaks and grain are as fine as on a photo whose shorter side is this long."""
+"""Pixels: streaks and grain are as fine as on a photo whose side is this long."""
 
 _DARK_GRAIN: Final = 0.01
 _FOG: Final = (214, 217, 220)
+_DROP: Final = (225, 228, 232)
 _SUN: Final = (255, 252, 238)
 _FOG_CELLS: Final = 5
 
@@ -66,7 +67,8 @@ def distort(pixels: Pixels, kind: str, severity: int | None = None, seed: int = 
     """A distorted copy of a photo, uint8[H, W, 3] RGB of the same size.
 
     The same arguments give the same bytes in every process. With one seed, streaks, clouds,
-    grain and the sun stay where they are from one severity to the next.
+    grain and the sun stay where they are from one
+    severity to the next.
 
     Args:
         pixels: uint8[H, W, 3] RGB; not changed.
@@ -90,7 +92,7 @@ def distort(pixels: Pixels, kind: str, severity: int | None = None, seed: int = 
         case "sunny":
             return _sunny(pixels, level, np.random.default_rng(number))
         case _:
-            transform = _transform(kind, level, min(pixels.shape[:2]))
+            transform = _transform(kind, level, pixels.shape[0], pixels.shape[1])
             transform.set_random_seed(number)
             return np.asarray(transform(image=pixels)["image"], np.uint8)
 
@@ -109,8 +111,9 @@ def level_of(kind: str, severity: int | None = None) -> float:
     return LEVELS[kind][SEVERITIES.index(severity)]
 
 
-def _transform(kind: str, level: float, side: int) -> Any:
-    """The Albumentations transform for photos of this shorter side."""
+def _transform(kind: str, level: float, height: int, width: int) -> Any:
+    """The Albumentations transform for photos of this size."""
+    side = math.sqrt(height * width)
     A = _albumentations()
     match kind:
         case "blurred":
@@ -122,12 +125,12 @@ def _transform(kind: str, level: float, side: int) -> Any:
         case "noisy":
             return _grain(A, level, side)
         case _:
-            scale = max(level, 1 / side)
+            scale = max(level, 1 / min(height, width))
             how = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
             return A.Downscale((scale, scale), how, p=1)
 
 
-def _grain(A: Any, deviation: float, side: int) -> Any:
+def _grain(A: Any, deviation: float, side: float) -> Any:
     """Gaussian noise that looks the same on every size: coarser on more pixels, fainter on fewer.
 
     White noise that is averaged from GRID to fewer pixels loses deviation in proportion.
@@ -149,53 +152,54 @@ def _albumentations() -> Any:
 def _foggy(pixels: Pixels, share: float, random: np.random.Generator) -> Pixels:
     """Grey-white air, denser in places: clouds are random on a few cells, then interpolated."""
     cells = random.random((_FOG_CELLS, _FOG_CELLS), np.float32)
-    clouds = _spread(0.3 * (cells - cells.mean()), pixels, cv2.INTER_CUBIC)
-    return _cover(pixels, _FOG, (share + clouds).clip(0, 1))
+    clouds = _spread(0.3 * (cells - cells.mean()), pixels)
+    return _cover(pixels, _FOG, share + clouds)
 
 
 def _rainy(pixels: Pixels, streaks: float, random: np.random.Generator) -> Pixels:
-    """Bright streaks along one wind, in three widths, over a duller photo."""
+    """Streaks along one wind, in three shades, through air that is a little grey."""
     down, across = _grid(pixels)
-    count = round(streaks * down * across / GRID**2)
     wind = random.uniform(-0.35, 0.35)
-    x, y, length = random.random((count, 3)).T
-    length = GRID * (0.06 + 0.12 * length)
-    start = np.column_stack([x * across, y * (down + GRID / 5) - GRID / 5])
-    ends = start + np.column_stack([length * wind, length])
-    lines = np.stack([start, ends], axis=1).round().astype(np.int32)
-    layer = np.zeros((down, across), np.uint8)
-    for width, bright in ((1, 150), (1, 200), (2, 180)):
-        some = lines[(width + bright) % 3 :: 3]
-        cv2.polylines(layer, list(some), False, bright, width, cv2.LINE_AA)
-    rain = _spread(cv2.GaussianBlur(layer, (3, 3), 0).astype(np.float32) / 255, pixels)
-    return _cover(pixels, (225, 228, 232), rain)
+    x, y, length = random.random((round(streaks * down * across / GRID**2), 3)).T
+    fall = GRID * (0.06 + 0.12 * length)
+    start = np.column_stack([x * across, y * 1.2 * down - 0.2 * down])
+    end = start + np.column_stack([fall * wind, fall])
+    lines = np.stack([start, end], axis=1).round().astype(np.int32)
+    rain = np.full((down, across), 30, np.uint8)
+    for first, shade in enumerate((130, 175, 220)):
+        cv2.polylines(rain, list(lines[first::3]), False, shade, 1, cv2.LINE_AA)
+    return _cover(pixels, _DROP, _spread(rain.astype(np.float32) / 255, pixels))
 
 
 def _sunny(pixels: Pixels, radius: float, random: np.random.Generator) -> Pixels:
-    """The sun in the lens: glare around a place near the middle, and its reflections."""
+    """The sun in the lens: glare around a place near the middle, and three reflections of it."""
     down, across = _grid(pixels)
-    x, y = across * random.uniform(0.3, 0.7), down * random.uniform(0.25, 0.6)
+    x, y = across * random.uniform(0.35, 0.65), down * random.uniform(0.3, 0.6)
     squares = (np.arange(across) - x) ** 2 + (np.arange(down)[:, None] - y) ** 2
-    glare = 1.6 * np.exp(-squares.astype(np.float32) / (2 * (radius * GRID) ** 2))
-    for part, size, light in ((0.6, 0.05, 0.12), (1.3, 0.08, 0.10), (1.7, 0.035, 0.15)):
-        centre = round(x + part * (across - 2 * x)), round(y + part * (down - 2 * y))
-        cv2.circle(glare, centre, round(size * GRID), light, -1)
-    return _cover(pixels, _SUN, _spread(glare.clip(0, 1), pixels))
+    near = np.exp(squares.astype(np.float32) / (-2 * (radius * GRID) ** 2))
+    glare = 1.3 * near + 0.5 * np.sqrt(np.sqrt(near))
+    for along, size, light in ((0.6, 0.05, 0.12), (1.3, 0.08, 0.10), (1.7, 0.035, 0.15)):
+        centre = round(x + along * (across - 2 * x)), round(y + along * (down - 2 * y))
+        glare += cv2.circle(np.zeros_like(glare), centre, round(size * GRID), light, -1)
+    return _cover(pixels, _SUN, _spread(glare, pixels))
 
 
 def _grid(pixels: Pixels) -> tuple[int, int]:
-    """Rows and columns of a photo of this shape whose shorter side is GRID."""
+    """Rows and columns of a photo of this shape whose area is that of a square of GRID."""
     height, width = pixels.shape[:2]
-    scale = GRID / min(height, width)
+    scale = GRID / math.sqrt(height * width)
     return math.ceil(height * scale), math.ceil(width * scale)
 
 
-def _spread(plane: Plane, pixels: Pixels, how: int = cv2.INTER_AREA) -> Plane:
+def _spread(plane: Plane, pixels: Pixels) -> Plane:
     """A plane brought to the photo's size."""
+    smaller = pixels.shape[0] < plane.shape[0]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(plane, pixels.shape[1::-1], interpolation=how), np.float32)
 
 
 def _cover(pixels: Pixels, colour: tuple[int, int, int], share: Plane) -> Pixels:
-    """A share of each pixel is replaced by the colour."""
+    """A share of each pixel, cut to [0, 1], is replaced by the colour."""
+    share = share.clip(0, 1)
     above = np.full_like(pixels, colour)
     return np.asarray(cv2.blendLinear(above, pixels, share, 1 - share), np.uint8)

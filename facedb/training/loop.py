@@ -34,7 +34,7 @@ from facedb.training.teacher import Answers, ask, open_teacher
 from facedb.training.validation import thumbnails, validate
 
 _logger = logging.getLogger("facedb")
-_SAVE_EVERY = 120.0  # seconds that a kill may cost
+SAVE_EVERY = 120.0  # seconds that a kill may cost
 _STEP_ROWS = 2000  # at most about so many rows in steps.csv
 
 
@@ -202,7 +202,7 @@ class _Run:
             if self.request.progress is not None:
                 words = f"epoch {self.epoch + 1}/{self.recipe.epochs}"
                 self.request.progress(words, self.step, len(batches))
-            if time.monotonic() - saved > _SAVE_EVERY:
+            if time.monotonic() - saved > SAVE_EVERY:
                 self._save()
                 saved = time.monotonic()
         return time.monotonic() - began, waited, images
