@@ -68,6 +68,10 @@ def cells() -> list[Cell]:
     """Every training of the study once, the most important first."""
     distilled = {"teacher": str(TEACHER)}
     begun = {"begin": "bundled"}
+    faces = {
+        margin: Cell(f"margin-{margin:g}", changes=begun | {"margin": margin}, detector="none")
+        for margin in MARGINS
+    }
     return [
         Cell("comsys"),
         Cell("bundled-face", changes=begun, detector="none"),
@@ -75,23 +79,22 @@ def cells() -> list[Cell]:
         Cell("loss-triplet", changes=MINED | {"loss": "triplet"}),
         Cell("loss-arcface", changes=MINED | {"loss": "arcface"}),
         Cell("loss-distillation", changes=MINED | distilled | {"loss": "distillation"}),
-        Cell("loss-contrastive-all-pairs", changes=MINED),
+        faces[2.0],
+        faces[0.6],
+        faces[1.41],
+        Cell("bundled-whole", changes=begun),
+        Cell("scratch-face", detector="none"),
+        Cell("efficientnet-siamese", recipe="efficientnet-siamese"),
+        faces[0.8],
+        faces[1.2],
+        faces[1.7],
         Cell(
-            "loss-contrastive-distillation",
+            "loss-contrastive+distillation",
             changes=distilled | {"loss": "contrastive+distillation"},
         ),
-        Cell("scratch-face", detector="none"),
-        Cell("bundled-whole", changes=begun),
-        *(
-            Cell(f"margin-{margin:g}", changes=begun | {"margin": margin}, detector="none")
-            for margin in MARGINS
-            if margin != 1.0
-        ),
-        Cell("efficientnet-siamese", recipe="efficientnet-siamese"),
-        Cell("cross-photo-pairs", changes={"cross_photo": 1.0}),
-        Cell("loss-cosface-distillation", changes=MINED | distilled | {
-            "loss": "cosface+4*distillation"}),
-    ]  # fmt: skip
+        Cell("contrastive-all-pairs", changes=MINED),
+        Cell("contrastive-cross-photo", changes={"cross_photo": 1.0}),
+    ]
 
 
 @dataclass(frozen=True)
