@@ -23,7 +23,12 @@ import facedb
 from facedb.encoder import open_encoder
 from facedb.encoder.network import EncoderNetwork
 from facedb.errors import EncoderError, InputError, TrainingError
+from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
+from facedb.photos import walk_people
+from facedb.training.batches import Loader
+from facedb.training.blends import bent, blended
+from facedb.training.data import read_faces
 from facedb.training.learner import rate_at
 from facedb.training.loop import train
 from facedb.training.recipes import RECIPES, recipe
@@ -216,6 +221,43 @@ def test_distillation_draws_the_student_to_its_teacher(people: Path, tmp_path: P
             np.stack([db.detector.detect(facedb.identify.load_photo(p))[0].crop for p in photos])
         )
     assert np.sum(teacher * student, axis=1).mean() > 0.5
+
+
+def test_blends_teach_what_the_teacher_says_of_them(people: Path, tmp_path: Path) -> None:
+    changes = {"network": "test_convnext", "network_options": "", "size": 112, "epochs": 3}
+    changes |= {"batch_size": 8, "teacher": "bundled", "seed": 4, "warmup": 0.0, "ema": 0.5}
+    made = TrainRequest(
+        people, tmp_path / "run", recipe("best", changes), detector="none", workers=0, draw=False
+    )
+    report = train(made)
+    with (Path(report.run) / "log.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0] - 0.05
+    with pytest.raises(InputError, match="only a teacher knows"):
+        recipe("comsys", {"mix": 0.5})
+
+
+def test_a_blend_is_both_and_a_bend_of_nothing_is_nothing() -> None:
+    photos = sorted(SAMPLE.rglob("*.jpg"))[:9:8]
+    one, two = (np.asarray(Image.open(photo).convert("RGB")) for photo in photos)
+    mixed = blended(one, two, np.random.default_rng(3)).astype(int)
+    assert (mixed >= np.minimum(one, two).astype(int) - 1).all()
+    assert (mixed <= np.maximum(one, two).astype(int) + 1).all()
+    assert np.array_equal(blended(one, one, np.random.default_rng(3)), one)
+    assert np.array_equal(bent(one, 0.0, np.random.default_rng(1)), one)
+    assert 1 < np.abs(bent(one, 0.05, np.random.default_rng(1)).astype(int) - one).mean() < 60
+
+
+def test_a_blend_shows_nobody_in_particular(people: Path) -> None:
+    faces = read_faces(walk_people(people / "train").entries, open_detector("none", 32), 32)
+    plan = recipe("best", {"size": 32, "teacher": "bundled", "batch_size": 18, "distort": 0.0})
+    (batch,) = list(Loader(faces, plan, 0).batches(0, 0, False))[:1]
+    blends = (batch.labels < 0).float().mean().item()
+    assert 0.4 < blends < 0.95
+    whole = batch.labels >= 0
+    assert np.array_equal(batch.labels[whole], faces.labels[batch.rows[whole]])
+    assert batch.clean is not None
+    assert batch.clean.shape == batch.crops.shape == (36, 32, 32, 3)
 
 
 def test_beginning_from_a_bundle_takes_its_network(

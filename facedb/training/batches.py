@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from facedb.training.blends import Blending
 from facedb.training.data import Faces
 from facedb.training.recipes import Recipe
 from facedb.training.samplers import draw_pairs, pair_batches, people_batches
@@ -26,10 +27,14 @@ class Batch:
     Attributes:
         crops: uint8[n, size, size, 3].
         rows: int64[n], which faces of the data they are.
+        labels: int64[n], who they show; -1 for a blend of two people.
+        clean: uint8[n, size, size, 3], what a teacher is to see, or None where it was asked before.
     """
 
     crops: Tensor
     rows: Tensor
+    labels: Tensor
+    clean: Tensor | None
 
 
 def draw(faces: Faces, recipe: Recipe, epoch: int) -> list[NDArray[np.int64]]:
@@ -51,7 +56,8 @@ class Loader:
 
     def __init__(self, faces: Faces, recipe: Recipe, workers: int) -> None:
         self._faces, self._recipe = faces, recipe
-        self._views = _Views(faces, Augmentation.of(recipe.augment, recipe.distort))
+        blending = Blending(recipe.mix, recipe.bend)
+        self._views = _Views(faces, blending, Augmentation.of(recipe.augment, recipe.distort))
         self._workers = workers
 
     def batches(self, epoch: int, first: int, pinned: bool) -> Iterator[Batch]:
@@ -73,20 +79,35 @@ class Loader:
             multiprocessing_context=_context() if several else None,
             worker_init_fn=_one_thread,
         )
-        return (Batch(crops, rows) for crops, rows in loader)
+        return (Batch(*parts) for parts in loader)
 
 
 class _Views(Dataset[Any]):
-    def __init__(self, faces: Faces, augmentation: Augmentation) -> None:
-        self._crops, self._augmentation = faces.crops, augmentation
+    def __init__(self, faces: Faces, blending: Blending, augmentation: Augmentation) -> None:
+        self._crops, self._labels = faces.crops, faces.labels
+        self._blending, self._augmentation = blending, augmentation
 
     def __len__(self) -> int:
         return len(self._crops)
 
-    def __getitems__(self, items: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, items: list[tuple[int, int]]) -> tuple[Tensor | None, ...]:
         rows, seeds = zip(*items, strict=True)
-        crops = self._augmentation([self._crops[row] for row in rows], seeds)
-        return torch.from_numpy(crops), torch.tensor(rows)
+        chosen, labels = torch.tensor(rows), torch.from_numpy(self._labels[list(rows)])
+        if not self._blending:
+            crops = self._augmentation([self._crops[row] for row in rows], seeds)
+            return torch.from_numpy(crops), chosen, labels, None
+        made = [
+            self._blending(self._crops, *item) for item in zip(rows, _random(seeds), strict=True)
+        ]
+        clean = np.stack([picture for picture, _ in made])
+        one = torch.tensor([whole for _, whole in made])
+        crops = self._augmentation(list(clean), seeds)
+        return torch.from_numpy(crops), chosen, labels.where(one, -1), torch.from_numpy(clean)
+
+
+def _random(seeds: Sequence[int]) -> Iterator[np.random.Generator]:
+    # Another stream than the augmentation's of the same seed.
+    return (np.random.default_rng([seed, 1]) for seed in seeds)
 
 
 def _as_it_is(batch: Any) -> Any:

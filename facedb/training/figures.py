@@ -190,11 +190,13 @@ def tsne_panel(
 
 def _plane(embeddings: Embeddings, seed: int) -> NDArray[np.float32]:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    plane: NDArray[np.float32] = TSNE(
-        perplexity=perplexity, init="pca", random_state=seed, n_jobs=1
-    ).fit_transform(embeddings.astype(np.float32))
+    method = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    # Its threads wait for each other at every step, which takes minutes on a busy machine.
+    with threadpool_limits(1):
+        plane: NDArray[np.float32] = method.fit_transform(embeddings.astype(np.float32))
     return plane
 
 
@@ -292,6 +294,7 @@ def parallel_coordinates(columns: Columns, logarithmic: Collection[str], file: P
             axes.plot(lines[n], color=colours[n], linewidth=1.4, alpha=0.85)
         axes.plot(lines[np.argmax(reached)], color=DIFFERENT, linewidth=3.2, label="best")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
+        axes.set_title("A line a trial, the darker the better")
         for at, (name, column) in enumerate(columns.items()):
             _upright_axis(axes, at, heights[name], column)
 

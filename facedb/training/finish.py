@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facedb.encoder import Encoder, open_encoder
+from facedb.encoder import open_encoder
 from facedb.encoder.bundle import BUNDLED, read_bundle
 from facedb.encoder.export import write_bundle
 from facedb.errors import InputError
@@ -21,8 +19,9 @@ from facedb.training.data import CLEAN, Faces
 from facedb.training.networks import build, network_options
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
+from facedb.training.teacher import embed
 from facedb.training.validation import Validation, thumbnails, validate
-from facedb.types import Embeddings, Pixels
+from facedb.types import Embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def finish(
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     card = _card(request, recipe, faces)
     write_bundle(out / "encoder", network, card)
-    embeddings = _embed(open_encoder(str(out / "encoder"), "cpu"), proof.crops)
+    embeddings = embed(open_encoder(str(out / "encoder"), "cpu"), proof.crops)
     validation = validate(embeddings, proof)
     thumbnail = validate(thumbnails(proof.crops), proof)
     _complete(out / "encoder", card, validation, proof, seen)
@@ -68,14 +67,6 @@ def finish(
         draw_all(out, faces=request.with_faces)
         write_report(out, faces=request.with_faces)
     return Done(validation, thumbnail, sum(p.numel() for p in network.parameters()))
-
-
-def _embed(encoder: Encoder, crops: Pixels) -> Embeddings:
-    """A call of the bundle keeps to one thread, so every core takes a part."""
-    workers = os.cpu_count() or 1
-    parts = np.array_split(crops, min(len(crops), 4 * workers))
-    with ThreadPoolExecutor(workers) as pool:
-        return np.concatenate(list(pool.map(encoder.embed, parts)))
 
 
 def _card(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from facedb.training.samplers import Blocks
 from facedb.types import Embeddings
 
 _BLOCK = 1024
+_TRIES = 20  # a pair wanted, after which there are no others
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def validation_pairs(
     seed: int = 0,
     cross_photo: bool = False,
 ) -> Distances:
-    """Distances of n pairs, half of one person and half of two, drawn with replacement.
+    """Distances of n pairs, half of one person and half of two, each pair once.
 
     Args:
         embeddings: float32[m, d], unit rows.
@@ -79,7 +80,7 @@ def validation_pairs(
             be two versions of one photo.
 
     Returns:
-        n // 2 distances of each kind; none of a kind that these pictures do not have.
+        n // 2 distances of each kind, or fewer where there are not so many pairs of it.
     """
     rng = np.random.default_rng(seed)
     apart = photos if cross_photo else np.arange(len(labels))
@@ -96,10 +97,14 @@ def _drawn(
     n: int,
     partners: Callable[[int], NDArray[np.bool_]],
 ) -> NDArray[np.int64]:
-    """int64[n, 2] pairs of rows: the first of `able`, the second one of its partners."""
-    first = rng.choice(able, n) if len(able) else able[:0]
-    second = [rng.choice(np.flatnonzero(partners(row))) for row in first.tolist()]
-    return np.column_stack([first, np.array(second, dtype=np.int64)])
+    """int64[n, 2] pairs of rows: one of `able` with one of its partners, no pair twice."""
+    pairs: dict[tuple[int, int], None] = {}
+    for row in rng.choice(able, _TRIES * n).tolist() if len(able) else []:
+        other = int(rng.choice(np.flatnonzero(partners(row))))
+        pairs[min(row, other), max(row, other)] = None
+        if len(pairs) == n:
+            break
+    return np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
 
 
 def _between(embeddings: Embeddings, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -123,10 +128,11 @@ def outliers(distances: NDArray[np.float64]) -> int:
 def pair_accuracy(pairs: Distances, threshold: float) -> float:
     """Share of pairs told right when a distance below `threshold` means one person.
 
-    NaN without pairs.
+    Each kind of pairs weighs half, however many there are; NaN without both.
     """
-    right = np.concatenate([pairs.same < threshold, pairs.different >= threshold])
-    return float(right.mean()) if len(right) else float("nan")
+    if not len(pairs.same) or not len(pairs.different):
+        return float("nan")
+    return float(np.mean(pairs.same < threshold) + np.mean(pairs.different >= threshold)) / 2
 
 
 def best_accuracy(pairs: Distances) -> float:

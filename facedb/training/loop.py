@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from facedb.device import Device
+from facedb.encoder import Encoder
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.training import checkpoint
@@ -30,7 +31,7 @@ from facedb.training.networks import settled
 from facedb.training.recipes import Recipe, check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
-from facedb.training.teacher import Answers, ask, open_teacher
+from facedb.training.teacher import Answers, ask, embed, open_teacher
 from facedb.training.validation import thumbnails, validate
 
 _logger = logging.getLogger("facedb")
@@ -55,8 +56,10 @@ def train(request: TrainRequest) -> TrainReport:
     _warn(faces, shared)
     _can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
-    answers = _answers(request, recipe, faces)
-    run = _Run(request, recipe, device, faces, proof, answers)
+    teacher = _teacher(recipe)
+    answers = _answers(request, recipe, faces, teacher)
+    run = _Run(request, recipe, device, faces, proof)
+    run.teacher, run.answers = teacher, answers
     run.go()
     done = finish(request, recipe, faces, proof, seen=bool(shared))
     last = run.log[-1]
@@ -134,7 +137,7 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
         )
 
 
-def _answers(request: TrainRequest, recipe: Recipe, faces: Faces) -> Answers | None:
+def _teacher(recipe: Recipe) -> Encoder | None:
     if not needs_teacher(recipe.loss):
         return None
     if not recipe.teacher:
@@ -142,6 +145,15 @@ def _answers(request: TrainRequest, recipe: Recipe, faces: Faces) -> Answers | N
     teacher = open_teacher(recipe.teacher)
     if teacher.dim != recipe.dim:
         raise InputError(f"the teacher's embeddings have length {teacher.dim}: --dim {teacher.dim}")
+    return teacher
+
+
+def _answers(
+    request: TrainRequest, recipe: Recipe, faces: Faces, teacher: Encoder | None
+) -> Answers | None:
+    """What the teacher says of the photos, unless it is to be asked about each new picture."""
+    if teacher is None or recipe.mix or recipe.bend:
+        return None
     spec = request.detector if request.teacher_detector is None else request.teacher_detector
     detector = open_detector(spec, teacher.input_size)
     progress = _telling(request, "asking the teacher")
@@ -163,13 +175,12 @@ class _Run:
         device: str,
         faces: Faces,
         proof: Faces,
-        answers: Answers | None,
     ) -> None:
         self.request, self.recipe, self.faces, self.proof = request, recipe, faces, proof
         self.learner = Learner(recipe, len(faces.names), device)
         self.loader = Loader(faces, recipe, request.workers)
-        self.labels = torch.from_numpy(faces.labels)
-        self.answers = answers
+        self.teacher: Encoder | None = None
+        self.answers: Answers | None = None
         self.epoch, self.step, self.steps, self.total = 0, 0, 0, 0.0
         self.log: list[EpochRow] = []
         self.step_rows: list[tuple[int, float, float]] = []
@@ -210,7 +221,7 @@ class _Run:
     def _learn(self, batch: Batch, step: int, of: int) -> None:
         rate = rate_at(self.recipe, self.epoch, step / of)
         try:
-            loss = self.learner.step(batch.crops, self._seen(batch.rows), rate)
+            loss = self.learner.step(batch.crops, self._seen(batch), rate)
         except NotFinite as error:
             raise NotFinite(
                 f"epoch {self.epoch + 1}, step {self.step + 1}: {error}; {self.file} holds the "
@@ -228,14 +239,17 @@ class _Run:
         if self.steps % (1 + of * self.recipe.epochs // _STEP_ROWS) == 0:
             self.step_rows.append((self.steps, loss, rate))
 
-    def _seen(self, rows: torch.Tensor) -> Seen:
-        device = self.learner.device
+    def _seen(self, batch: Batch) -> Seen:
+        device, rows = self.learner.device, batch.rows.numpy()
         targets = known = None
         if self.answers is not None:
-            targets = torch.from_numpy(self.answers.targets[rows.numpy()]).to(device)
-            known = torch.from_numpy(self.answers.known[rows.numpy()]).to(device)
+            targets = torch.from_numpy(self.answers.targets[rows]).to(device)
+            known = torch.from_numpy(self.answers.known[rows]).to(device)
+        elif self.teacher is not None and batch.clean is not None:
+            targets = torch.from_numpy(embed(self.teacher, batch.clean.numpy())).to(device)
+            known = torch.ones(len(rows), dtype=torch.bool, device=device)
         paired = self.recipe.sampler == "pairs"
-        return Seen(self.labels[rows].to(device), paired, targets, known)
+        return Seen(batch.labels.to(device), paired, targets, known)
 
     def _end_epoch(self, seconds: float, waited: float, images: int) -> None:
         steps = max(1, self.step)

@@ -23,7 +23,7 @@ class Seen:
     """What a loss may look at beside the embeddings of a batch.
 
     Attributes:
-        labels: int64[n], who each photo shows.
+        labels: int64[n], who each photo shows; -1 where that is nobody in particular.
         paired: whether row i and row i + n/2 are a drawn pair; else all pairs of the batch count.
         targets: float32[n, d] unit rows of the teacher, or None.
         known: bool[n], where the teacher saw a face.
@@ -50,9 +50,11 @@ class Contrastive(nn.Module):
         """embeddings float32[n, d] unit rows -> scalar."""
         if seen.paired:
             first, second = embeddings.chunk(2)
+            known = torch.minimum(*seen.labels.chunk(2)) >= 0
             same = torch.eq(*seen.labels.chunk(2))
-            return self.terms((first - second).square().sum(1), same).mean()
-        squared, same = all_pairs(embeddings, seen.labels)
+            return _mean_or_zero(self.terms((first - second).square().sum(1), same)[known])
+        somebody = seen.labels >= 0
+        squared, same = all_pairs(embeddings[somebody], seen.labels[somebody])
         terms = self.terms(squared, same)
         return _mean_or_zero(terms[same]) / 2 + _mean_or_zero(terms[~same]) / 2
 
@@ -75,8 +77,12 @@ class Triplet(nn.Module):
 
     def forward(self, embeddings: Tensor, seen: Seen) -> Tensor:
         """embeddings float32[n, d] unit rows -> scalar; 0 where no photo has both kinds."""
+        somebody = seen.labels >= 0
+        embeddings, labels = embeddings[somebody], seen.labels[somebody]
+        if not len(labels):
+            return embeddings.sum()
         distances = (squared_distances(embeddings) + _TINY).sqrt()
-        same = seen.labels[:, None] == seen.labels[None, :]
+        same = labels[:, None] == labels[None, :]
         itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
         farthest = distances.masked_fill(~same | itself, -1).amax(1)
         nearest = distances.masked_fill(same, 3).amin(1)
@@ -100,12 +106,15 @@ class Angular(nn.Module):
 
     def forward(self, embeddings: Tensor, seen: Seen) -> Tensor:
         """embeddings float32[n, d] unit rows -> scalar."""
+        somebody = seen.labels >= 0
+        embeddings, labels = embeddings[somebody], seen.labels[somebody]
         cosines = embeddings @ F.normalize(self.centres).T
         rows = torch.arange(len(cosines), device=cosines.device)
-        own = cosines[rows, seen.labels]
+        own = cosines[rows, labels]
         logits = cosines.clone()
-        logits[rows, seen.labels] = self._turned(own) - self.cosine
-        return F.cross_entropy(self.scale * logits, seen.labels)
+        logits[rows, labels] = self._turned(own) - self.cosine
+        terms = F.cross_entropy(self.scale * logits, labels, reduction="none")
+        return _mean_or_zero(terms)
 
     def _turned(self, own: Tensor) -> Tensor:
         if self.angle == 0:

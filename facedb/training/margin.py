@@ -46,7 +46,7 @@ RANDOM_DISTANCE: Final = math.sqrt(2)
 def margin_pairs(
     runs: Mapping[float, Embedded], cross_photo: bool, seed: int = 0
 ) -> dict[float, Distances]:
-    """The distances of 1,000 pairs of each run, in the order of the margins.
+    """The distances of 1,000 pairs, or all there are, of each run, in the order of the margins.
 
     The same pairs of pictures, as long as all runs embedded the same pictures in one order.
     """
@@ -125,7 +125,7 @@ def _side_by_side(
     for margin, plane, panel in zip(compared, planes, distances, strict=True):
         tsne_panel(plane, runs[margin].embeddings, runs[margin].labels, seed)
         plane.set_title(f"Margin {float(margin)}: {plane.get_title(loc='left')}")
-        box_panel(panel, f"Margin {float(margin)}: 1,000 pairs, across photos", pairs[margin], 0.5)
+        box_panel(panel, f"Margin {float(margin)}: pairs across photos", pairs[margin], 0.5)
     distances[0].set_ylabel("distance")
 
 
@@ -181,7 +181,7 @@ def _figures_by_margin(part: SubFigure, runs: Mapping[float, Embedded], seed: in
         ("different_outliers", "different people", "s-", DIFFERENT),
     ):
         beyond.plot(margins, _column(table, name), style, color=colour, label=words)
-    beyond.set_title("Outliers of 500 pairs each")
+    beyond.set_title("Outliers among these pairs")
     beyond.set_ylim(bottom=0)
     for axes in (worth, beyond):
         axes.set_xlabel("margin")

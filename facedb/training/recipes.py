@@ -2,7 +2,8 @@
 
 `comsys` is the ConvNeXt-Atto Siamese network for faces under distortion as it was published;
 `efficientnet-siamese` the EfficientNet-B0 study. Where a publication is silent, the value here is
-a choice, and docs/training.md says so.
+a choice, and docs/training.md says so. `best` is what the bundled encoder is trained by: aligned
+crops, a teacher, and pictures that are two people blended.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ class Recipe:
     precision: str = _field("auto", "auto, bf16, fp16 or fp32.")
     augment: str = _field("published", "published, or none.")
     distort: float = _field(0.0, "Share of training photos that meet a distortion in memory.")
+    mix: float = _field(
+        0.0, "Share of training pictures that are two people blended; the teacher is asked afresh."
+    )
+    bend: float = _field(
+        0.0, "Random bending of faces, in parts of their side; the teacher is asked afresh."
+    )
     select: str = _field("pair_accuracy", "The validation figure that picks the best epoch.")
     patience: int = _field(0, "Stop after so many epochs without a better one; 0 never.")
     teacher: str = _field("", "Of distillation: bundled, a bundle folder, timm:MODEL or an .onnx.")
@@ -63,6 +70,24 @@ class Recipe:
 RECIPES: Final[Mapping[str, Recipe]] = {
     "comsys": Recipe(),
     "efficientnet-siamese": Recipe(network="efficientnet_b0"),
+    "best": Recipe(
+        network_options="patch_size=7,act_layer=relu,ls_init_value=None",
+        size=112,
+        loss="distillation+0.1*contrastive",
+        batch_size=64,
+        mix=0.7,
+        bend=0.05,
+        distort=0.4,
+        epochs=20,
+        optimizer="muon",
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        schedule="cosine-step",
+        warmup=0.05,
+        clip=1.0,
+        ema=0.998,
+        select="cross_photo_auc",
+    ),
 }
 
 
@@ -113,6 +138,12 @@ def check(recipe: Recipe) -> None:
         raise _refused("learning_rate", recipe.learning_rate, "take more than 0")
     if recipe.ema >= 1 or recipe.distort > 1 or recipe.cross_photo > 1:
         raise InputError("--ema lies below 1, --distort and --cross-photo in [0, 1]")
+    if not (0 <= recipe.mix <= 1 and 0 <= recipe.bend <= 0.2):
+        raise InputError("--mix lies in [0, 1], --bend in [0, 0.2]")
+    if recipe.mix and "distillation" not in recipe.loss:
+        raise InputError(
+            f"--mix {recipe.mix}: only a teacher knows who a blend is; add distillation to --loss"
+        )
     if recipe.sampler == "pk" and recipe.batch_size % recipe.photos_per_person:
         raise _refused(
             "batch_size", recipe.batch_size, f"take a multiple of {recipe.photos_per_person}"

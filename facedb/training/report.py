@@ -26,16 +26,16 @@ try:
     from facedb.training.sheet import neighbour_sheet
 except ModuleNotFoundError as error:
     raise DependencyMissing(
-        f"figures need {error.name}; from a clone: pip install '.[train]'"
+        f"figures need {error.name}; from a clone: pip install '.[cpu,train]'"
     ) from error
 
 SEEN: Final = "People seen in training"
 _CURVES, _DISTANCES, _TSNE, _SHEET = "curves", "distances", "tsne", "neighbours"
 _CAPTIONS: Final = {
     _CURVES: "How the training went.",
-    _DISTANCES: "Distances of 1,000 pairs, half of one person and half of two. Boxes span the "
-    "quartiles, whiskers reach 1.5 times as far; what lies beyond is an outlier. Left, the mated "
-    "pairs are any two pictures of a person; right, pictures of two photos.",
+    _DISTANCES: "Distances of 1,000 pairs, or all there are, half of one person and half of two. "
+    "Boxes span the quartiles, whiskers reach 1.5 times as far; what lies beyond is an outlier. "
+    "Left, the mated pairs are any two pictures of a person; right, pictures of two photos.",
     _TSNE: "The embeddings in the plane (t-SNE). A person's pictures should lie together, and "
     "apart from all others; the silhouette says by how much, from -1 to 1.",
     _SHEET: "Probes on the left, and the five clean pictures nearest to each, its own photo left "
@@ -103,12 +103,12 @@ b{color:var(--good)}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:#f3f4f5;
 padding:.1em .3em;overflow-wrap:anywhere}
 figure{margin:1.2rem 0 2rem;break-inside:avoid}
-figure div{overflow-x:auto}
+div{overflow-x:auto}
 img{width:100%;min-width:40rem;height:auto;display:block}
 figcaption{color:var(--pale);font-size:.9rem;margin-top:.5rem;max-width:46rem}
 @media print{body{max-width:none;padding:0;font-size:10pt}tr{break-inside:avoid}
 h2{break-after:avoid}img{max-height:23cm;width:auto;min-width:0;max-width:100%}}
-@media (max-width:34rem){table{font-size:.88rem}.number{padding-left:.5rem}}
+@media (max-width:34rem){table{font-size:.8rem}.number{padding-left:.4rem}}
 """
 
 
@@ -305,7 +305,7 @@ def _recipe(recipe: dict[str, Any]) -> str:
 
 
 def _table(rows: Sequence[str]) -> str:
-    return "<table>\n" + "\n".join(rows) + "\n</table>"
+    return "<div><table>\n" + "\n".join(rows) + "\n</table></div>"
 
 
 def _numbers(cells: Sequence[str], tag: str = "td") -> str:

@@ -1,0 +1,70 @@
+"""New faces out of those at hand: two people blended, a face bent; the teacher is asked afresh.
+
+Few photographs make unlimited honest targets (Beyer et al., Knowledge distillation: A good teacher
+is patient and consistent, CVPR 2022): what the teacher says of a blend is true of the blend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.types import Pixels
+
+_CELLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Blending:
+    """How often, and how much.
+
+    Attributes:
+        mix: share of pictures that are blends of two.
+        bend: standard deviation of the displacement of a picture's geometry, in parts of its side.
+    """
+
+    mix: float
+    bend: float
+
+    def __bool__(self) -> bool:
+        return self.mix > 0 or self.bend > 0
+
+    def __call__(self, crops: Pixels, row: int, rng: np.random.Generator) -> tuple[Pixels, bool]:
+        """A picture out of crops uint8[n, s, s, 3], and whether it still shows the row's person."""
+        picture = _mirrored(crops[row], rng)
+        mixed = rng.random() < self.mix
+        if mixed:
+            other = _mirrored(crops[rng.integers(len(crops))], rng)
+            picture = blended(picture, other, rng)
+        if self.bend:
+            picture = bent(picture, self.bend * rng.random(), rng)
+        return picture, not mixed
+
+
+def blended(first: Pixels, second: Pixels, rng: np.random.Generator) -> Pixels:
+    """Two aligned faces uint8[s, s, 3] under one smooth mask: an even share, or a slope."""
+    line = np.linspace(-1, 1, len(first), dtype=np.float32)
+    across, down = rng.normal(0, 6, 2) if rng.random() < 0.5 else (0.0, 0.0)
+    slope = rng.normal() + across * line[None, :] + down * line[:, None]
+    mask = (1 / (1 + np.exp(-slope))).astype(np.float32)
+    return np.asarray(cv2.blendLinear(first, second, mask, 1 - mask), np.uint8)
+
+
+def bent(picture: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """A face uint8[s, s, 3] whose geometry is displaced smoothly: another head, other features."""
+    side = len(picture)
+    cells = rng.normal(0, strength * side, (_CELLS, _CELLS, 2)).astype(np.float32)
+    shift = cv2.resize(cells, (side, side), interpolation=cv2.INTER_CUBIC)
+    places = np.arange(side, dtype=np.float32)
+    x, y = shift[..., 0] + places[None, :], shift[..., 1] + places[:, None]
+    return np.asarray(
+        cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
+
+
+def _mirrored(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    flipped: NDArray[np.uint8] = picture[:, ::-1] if rng.random() < 0.5 else picture
+    return np.ascontiguousarray(flipped)
