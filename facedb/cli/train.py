@@ -183,6 +183,8 @@ def _request(
     if values["workers"] is None:
         values["workers"] = min(8, max(1, (os.cpu_count() or 1) - 1))
     return TrainRequest(
+        # `shared` gathers every option of this name.
+        detector=options.detector or "whole",
         recipe=recipe(recipe_name, overrides),
         device=cast("Device", options.device),
         progress=progress,
