@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 import facedb
+from facedb.cli.main import run
 from facedb.encoder import open_encoder
 from facedb.encoder.network import EncoderNetwork
 from facedb.errors import EncoderError, InputError, TrainingError
@@ -79,6 +80,28 @@ def test_a_run_leaves_an_encoder_that_index_takes_at_once(
     card = json.loads((Path(trained.encoder) / "encoder.json").read_text())
     assert len(card["training"]["photos_sha256"]) == 36
     assert card["threshold"]["distance"] == trained.threshold
+
+
+def test_the_command_takes_its_options_and_says_what_came_out(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ["train", str(people), "--out", str(out), "--detector", "none", "--workers", "0"]
+    words += ["--network", "test_convnext", "--size", "32", "--epochs", "1", "--margin", "1.2"]
+    assert run(words) == 0
+    text, lines = capsys.readouterr()
+    assert "trained on 36 photos of 6 people" in text
+    assert f"facedb index DIR --encoder {out / 'encoder'}" in text
+    assert "epoch 1: loss" in lines
+    card = json.loads((out / "encoder" / "encoder.json").read_text())
+    assert (card["alignment"], card["detector"]) == ("arcface-112", "none")
+    assert json.loads((out / "recipe.json").read_text())["margin"] == 1.2
+    page = (out / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert {file.name for file in (out / "figures").iterdir()} >= {"curves.png", "tsne.png"}
+    assert run([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr()[0])["schema"] == "facedb.train/1"
+    assert run(["train", str(people), "--out", str(out), "--loss", "hinge"]) == 4
 
 
 def test_a_run_leaves_its_log_and_what_it_measured(trained: TrainReport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from facedb.encoder import open_encoder
 from facedb.encoder.bundle import BUNDLED, read_bundle
 from facedb.encoder.export import write_bundle
-from facedb.errors import InputError
+from facedb.errors import DependencyMissing, InputError
 from facedb.faces import WITHOUT_FILE
 from facedb.training.data import CLEAN, Faces
 from facedb.training.networks import build, network_options
@@ -22,6 +23,8 @@ from facedb.training.request import TrainRequest
 from facedb.training.teacher import embed
 from facedb.training.validation import Validation, thumbnails, validate
 from facedb.types import Embeddings
+
+_logger = logging.getLogger("facedb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,18 @@ def finish(
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
     _write_metrics(out / "metrics.json", validation, thumbnail, proof, seen)
     if request.draw:
-        from facedb.training.report import draw_all, write_report
-
-        draw_all(out, faces=request.with_faces)
-        write_report(out, faces=request.with_faces)
+        _draw(out, request.with_faces)
     return Done(validation, thumbnail, sum(p.numel() for p in network.parameters()))
+
+
+def _draw(out: Path, faces: bool) -> None:
+    try:
+        from facedb.training.report import draw_all, write_report
+    except DependencyMissing as error:
+        _logger.warning("no figures and no report: %s", error)
+        return
+    draw_all(out, faces=faces)
+    write_report(out, faces=faces)
 
 
 def _card(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]:
