@@ -73,7 +73,7 @@ def test_people_batches_hold_people_times_pictures_other_photos_first() -> None:
     labels = np.repeat(np.arange(6), 4)
     photos = np.repeat(np.arange(12), 2)
     batches = people_batches(labels, photos, np.random.default_rng(3), people=3, each=2)
-    assert len(batches) == 4
+    assert len(batches) == 8
     for rows in batches:
         assert len(set(rows.tolist())) == 6
         assert sorted(np.bincount(labels[rows], minlength=6).tolist()) == [0, 0, 0, 2, 2, 2]

@@ -41,7 +41,9 @@ class Recipe:
     cross_photo: float = _field(
         -1.0, "Share of positives that cross two photos of a person; -1 leaves it to chance."
     )
-    epochs: int = _field(10, "Passes; one draws as many pairs as there are photos.")
+    epochs: int = _field(
+        10, "Passes; one shows each photo twice, as the first of a pair and as a partner."
+    )
     optimizer: str = _field("adamw", "Any of timm's optimizers.")
     learning_rate: float = _field(1e-4, "The highest learning rate.")
     weight_decay: float = _field(1e-5, "Decoupled weight decay.")

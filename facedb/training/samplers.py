@@ -124,14 +124,14 @@ def people_batches(
 ) -> list[Rows]:
     """P x K batches: `people` people, `each` pictures of each, other photos first.
 
-    An epoch shows as many pictures as there are. People with fewer pictures are not topped up.
+    An epoch shows twice as many pictures as there are, as the pairs do. People with fewer pictures are not topped up.
     """
     several = [rows for rows in _rows_of_people(labels) if len(rows) > 1]
     people = min(people, len(several))
     if people < 2:
         return []
     batches = []
-    for _ in range(max(1, len(labels) // (people * each))):
+    for _ in range(max(1, 2 * len(labels) // (people * each))):
         chosen = rng.choice(len(several), people, replace=False)
         batches.append(np.concatenate([_some(several[n], photos, rng, each) for n in chosen]))
     return batches
