@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedb.decision import accepts, rank
+from facedb.answers import answers
+from facedb.decision import accepts
 from facedb.describe import describe
-from facedb.device import Device
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
     IndexReport,
@@ -34,47 +35,25 @@ from facedb.enrollment import (
 from facedb.errors import InputError
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
-from facedb.index import IndexKind
+from facedb.operating import Operating, operating, shipped
 from facedb.people import People, checked_name
 from facedb.photos import load_photo, photo_from_array
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.store import FILE_NAME, Pin, StoredTemplate
-from facedb.types import (
-    Candidate,
-    Comparison,
-    Face,
-    GalleryInfo,
-    Identification,
-    Photo,
-    PhotoAnswer,
-)
+from facedb.settings import Settings
+from facedb.store import FILE_NAME, Measurements, Pin
+from facedb.types import Comparison, GalleryInfo, Identification, Photo, PhotoAnswer
+
+if TYPE_CHECKING:
+    from facedb.evaluation.calibrate import CalibrationReport
+
+__all__ = ["DEFAULT_GALLERY", "FaceDB", "PhotoLike", "Settings", "open"]
 
 DEFAULT_GALLERY = "facedb.gallery"
 
 PhotoLike = str | os.PathLike[str] | NDArray[np.uint8] | Photo
 """A file, pixels uint8[H, W, 3] RGB in memory, or a Photo."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a gallery is made or opened; None takes what the gallery was made with.
-
-    Attributes:
-        encoder: "bundled", a bundle folder, "timm:MODEL" or "hf-hub:ID".
-        detector: a model file, "none" where photos are aligned crops already, or "whole" for an
-            encoder that was trained on whole photos (which then is the default).
-        device: "auto", "cpu" or "cuda".
-        index: "flat" is exact; "ivf" is faster above a million templates and may miss some.
-        threshold: the largest distance that accepts; None takes the encoder's own.
-    """
-
-    encoder: str | None = None
-    detector: str | None = None
-    device: Device = "auto"
-    index: IndexKind = "flat"
-    threshold: float | None = None
 
 
 class FaceDB:
@@ -93,6 +72,7 @@ class FaceDB:
         self._gallery: Gallery | None = None
         self._encoder: Encoder | None = None
         self._detector: Detector | None = None
+        self._operating: tuple[int, Operating] | None = None
 
     def __enter__(self) -> FaceDB:
         return self
@@ -170,10 +150,32 @@ class FaceDB:
         return None if gone and os.environ.get("FACEDB_DETECTOR") else pin.detector
 
     @property
+    def operating(self) -> Operating:
+        """By which threshold it decides, and what is known of that; as of the last commit.
+
+        Raises:
+            InputError: the settings ask for an FPIR that was not measured.
+        """
+        with self._lock:
+            store = self.gallery.store if self.exists else None
+            revision = -1 if store is None else store.revision()
+            if self._operating is None or self._operating[0] != revision:
+                found = operating(store, self.encoder, self.settings.aggregation)
+                self._operating = revision, self._overridden(found)
+            return self._operating[1]
+
+    def _overridden(self, found: Operating) -> Operating:
+        """What decides when the settings have a word in it."""
+        if self.settings.threshold is not None:
+            return replace(found, threshold=self.settings.threshold)
+        if self.settings.fpir is not None:
+            return replace(found, threshold=found.at(self.settings.fpir))
+        return found
+
+    @property
     def threshold(self) -> float | None:
         """The largest distance that accepts, in [0, 2]; None when nobody calibrated one."""
-        given = self.settings.threshold
-        return self.encoder.threshold if given is None else given
+        return self.operating.threshold
 
     @property
     def people(self) -> People:
@@ -263,15 +265,45 @@ class FaceDB:
     def compare(self, one: PhotoLike, other: PhotoLike) -> Comparison:
         """Whether the largest faces of two photos are of one person; needs no gallery.
 
+        The threshold is the encoder's for a gallery of one person, not the gallery's.
+
         Raises:
             InputError: a photo shows no face.
         """
         _ = self.detector  # missing, it is the first thing to say
         vectors = [self._largest(photo) for photo in (one, other)]
         distance = float(np.linalg.norm(vectors[0] - vectors[1]))
-        threshold = self.threshold
-        same = None if threshold is None else accepts(distance, threshold)
-        return Comparison(distance, threshold, same)
+        by = self._overridden(shipped(self.encoder, 1))
+        same = None if by.threshold is None else accepts(distance, by.threshold)
+        return Comparison(distance, by.threshold, same)
+
+    def calibrate(
+        self,
+        strangers: str | os.PathLike[str] | None,
+        fpir: float = 0.01,
+        *,
+        keep: bool = False,
+        progress: Progress | None = None,
+    ) -> CalibrationReport:
+        """Find the threshold at which at most `fpir` of strangers are accepted, and decide by it.
+
+        Args:
+            strangers: a folder of photos of people who are not enrolled, a folder per person or
+                loose photos of different people; None holds the enrolled out in turn.
+            fpir: in (0, 1); it needs 3 / fpir different strangers.
+            keep: keep the strangers' embeddings in the gallery, so that doing it again is quick.
+
+        Raises:
+            InputError: the strangers are too few, or nobody is enrolled.
+        """
+        from facedb.evaluation.calibrate import calibrate
+        from facedb.evaluation.samples import Eyes
+
+        folder = None if strangers is None else os.fspath(strangers)
+        eyes = Eyes(self.detector, self.encoder, Measurements(self.gallery.store) if keep else None)
+        report = calibrate(self.gallery, eyes, folder, fpir, self.settings.aggregation, progress)
+        self._operating = None
+        return report
 
     def info(self) -> GalleryInfo:
         """What the gallery holds and was made with."""
@@ -320,25 +352,8 @@ class FaceDB:
     def _answers(
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
-        limit = self.threshold if threshold is None else threshold
-        probes = np.concatenate([photo.embeddings for photo in encoded])
-        ranked = rank(self.gallery.search(probes, k), k)
-        ids = np.unique(ranked.template_ids[ranked.template_ids >= 0]).tolist()
-        stored = self.gallery.store.describe(ids)
-        following = iter(
-            [
-                _candidates(stored, *row)
-                for row in zip(ranked.template_ids.tolist(), ranked.distances.tolist(), strict=True)
-            ]
-        )
-        return [
-            PhotoAnswer(
-                photo.path,
-                photo.reason,
-                tuple(_decided(face, next(following), limit) for face in photo.faces),
-            )
-            for photo in encoded
-        ]
+        by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
+        return answers(encoded, self.gallery, by, self.settings.aggregation, k)
 
     def _make(self) -> None:
         with self._lock:
@@ -370,22 +385,6 @@ def open(
 ) -> FaceDB:
     """Open the gallery in `folder`; it is made when the first photo is enrolled."""
     return FaceDB(folder, settings)
-
-
-def _candidates(
-    stored: Mapping[int, StoredTemplate], template_ids: list[int], distances: list[float]
-) -> tuple[Candidate, ...]:
-    return tuple(
-        Candidate(found.identity, distance, number, found.photo, found.box)
-        for number, distance in zip(template_ids, distances, strict=True)
-        if (found := stored.get(number)) is not None
-    )
-
-
-def _decided(face: Face, candidates: tuple[Candidate, ...], limit: float | None) -> Identification:
-    best = candidates[0] if candidates else None
-    identity = best.identity if best is not None and accepts(best.distance, limit) else None
-    return Identification(identity, limit, candidates, face.box, face.score)
 
 
 def _photo(photo: PhotoLike) -> Photo:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from facedb.decision import accepts
 from facedb.errors import InputError, PhotoError
 from facedb.photos import load_photo
+from facedb.strangers import in_words
 from facedb.types import Box, Candidate, Identification, Photo, PhotoAnswer
 
 ACCEPTED: Final = "#00734f"
@@ -200,9 +201,10 @@ class _Sheet:
         self.canvas.paste(plate, (left, top + 2), plate)
         left += plate.width + 10
         name, pale = _Ink(22, verdict.colour, bold=True), _Ink(18, _PALE)
-        why, why_width = _fitted(verdict.why, pale)
-        room = self.canvas.width - _EDGE - left - why_width - 14
-        words, width = _fitted(verdict.words, name, room)
+        room = self.canvas.width - _EDGE - left - 14
+        _, wanted = _fitted(verdict.why, pale)
+        words, width = _fitted(verdict.words, name, max(room - wanted, room // 2))
+        why, _ = _fitted(verdict.why, pale, room - width)
         _text(self.canvas, (left, top + 23), words, name)
         _text(self.canvas, (left + width + 14, top + 23), why, pale)
 
@@ -231,7 +233,7 @@ class _Sheet:
 
     def _thumbnail(self, at: _Point, photo: Photo | None, box: Box, frame: tuple[str, int]) -> None:
         size = (self.thumb, self.thumb)
-        image = None if photo is None else _cut(photo, box, self.thumb)
+        image = None if photo is None else cut_face(photo, box, self.thumb)
         place = (*at, at[0] + self.thumb, at[1] + self.thumb)
         self.canvas.paste(image or _silhouette(self.thumb), place, _rounded(size, 12))
         self.canvas.paste(frame[0], place, _rounded(size, 12, frame[1]))
@@ -255,6 +257,8 @@ def _verdict(face: Identification) -> _Verdict:
     shown = f", {MOST_CANDIDATES} nearest of {count}" if count > MOST_CANDIDATES else ""
     if face.threshold is None:
         return _Verdict(NOT_DECIDED, "not decided", "no threshold" + shown, ((1, 5, 9, 5),))
+    if face.candidates and face.candidates[0].share is not None and face.strangers is not None:
+        shown += f"; {in_words(face.candidates[0].share, face.strangers)}"
     if face.identity is None:
         why = f"nobody within {face.threshold:.3f}{shown}"
         return _Verdict(NOT_IDENTIFIED, "not identified", why, ((1, 1, 9, 9), (1, 9, 9, 1)))
@@ -287,7 +291,7 @@ def _rounded(size: tuple[int, int], radius: int, width: int = 0) -> Image.Image:
     return mask.reduce(4)
 
 
-def _cut(photo: Photo, box: Box, side: int) -> Image.Image | None:
+def cut_face(photo: Photo, box: Box, side: int) -> Image.Image | None:
     """A square of 1.3 times the box's longer side; None where the photo doesn't reach the box."""
     height, width = photo.pixels.shape[:2]
     scale = width / photo.width

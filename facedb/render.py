@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facedb.enrollment import IndexReport
-    from facedb.evaluation.protocol import EvaluationReport
     from facedb.people import PersonDetails
     from facedb.store import Person
+    from facedb.training.request import TrainReport
     from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
 CSV_COLUMNS = (
@@ -103,6 +103,8 @@ def answer_text(answer: PhotoAnswer) -> str:
 
 
 def _face_lines(face: Identification) -> list[str]:
+    from facedb.strangers import in_words
+
     x, y, width, height = (round(value) for value in face.box)
     place = f"at {x},{y} {width}x{height}"
     if face.threshold is None:
@@ -115,9 +117,10 @@ def _face_lines(face: Identification) -> list[str]:
     for number, candidate in enumerate(face.candidates, start=1):
         inside = face.threshold is not None and candidate.distance <= face.threshold
         mark = "accepted" if inside and number == 1 else "near" if inside else ""
-        lines.append(
-            f"    {number}. {candidate.distance:.3f}  {candidate.identity}  {mark}".rstrip()
-        )
+        line = f"    {number}. {candidate.distance:.3f}  {candidate.identity}  {mark}".rstrip()
+        if number == 1 and candidate.share is not None and face.strangers is not None:
+            line += f"  ({in_words(candidate.share, face.strangers)})"
+        lines.append(line)
     return lines
 
 
@@ -191,27 +194,41 @@ def gallery_text(info: GalleryInfo) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows if value)
 
 
-def evaluation_text(report: EvaluationReport) -> str:
-    """The figures of an evaluation."""
-    lines = [
-        f"{report.protocol}: {report.identities:,} people, {report.templates:,} templates; "
-        f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s"
-    ]
-    lines += [f"rank-{k:<4} {_percent(share)}" for k, share in report.rank.items()]
-    if report.threshold is None:
-        lines.append("no threshold: give one with --threshold to count acceptances")
-    else:
-        lines.append(f"at threshold {report.threshold:.3f}")
-        if report.tpir is not None:
-            lines.append(f"  TPIR {_percent(report.tpir)}  identified, of the mated probes")
-        if report.fpir is not None:
-            lines.append(f"  FPIR {_percent(report.fpir)}  accepted, of the non-mated probes")
-    if report.enrolled:
-        lines.append(f"{report.enrolled:,} photos are in the gallery themselves and were left out")
-    if report.refused:
-        lines.append(f"{len(report.refused):,} photos showed no face or could not be read")
-    return "\n".join(lines)
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in hundredths, six places wide: " 12.34 %"."""
     return f"{100 * share:6.2f} %"
+
+
+_FIGURES = {
+    "pair accuracy at d < 0.5, as published": "pair_accuracy",
+    "pair accuracy at d < 0.5": "cross_photo_pair_accuracy",
+    "AUC": "cross_photo_auc",
+    "EER": "cross_photo_eer",
+    "TAR at FAR 1 %": "cross_photo_tar_at_far_1e-2",
+    "TAR at FAR 0.1 %": "cross_photo_tar_at_far_1e-3",
+    "rank-1, its own photo in the gallery": "same_photo_rank1",
+    "rank-1": "cross_photo_rank1",
+}
+
+
+def training_text(report: TrainReport) -> str:
+    """What training gave, beside what a thumbnail gives on the same photos."""
+    rows = []
+    for words, name in _FIGURES.items():
+        across = "across photos: " if name.startswith("cross") else "versions of a photo: "
+        shown = [figures[name] for figures in (report.metrics, report.thumbnail)]
+        cells = ["-" if value is None else percent(value) for value in shown]
+        rows.append([across + words, *cells])
+    seen = ", people seen in training" if report.seen_in_training else ""
+    lines = [
+        f"trained on {report.photos} photos of {report.people} people, {report.epochs} epochs, "
+        f"the best was {report.best_epoch}; {report.parameters:,} parameters",
+        f"validated on {report.val_photos} photos of {report.val_people} people{seen}",
+        "",
+        table(["figure", "encoder", "16x16 grey"], rows),
+        "",
+        f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
+        f"report    {report.run}/report.html",
+        f"encoder   {report.encoder}; use it: facedb index DIR --encoder {report.encoder}",
+    ]
+    return "\n".join(lines)

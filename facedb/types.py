@@ -75,10 +75,12 @@ class Candidate:
 
     Attributes:
         identity: the person's name.
-        distance: Euclidean distance in [0, 2] to the person's nearest template.
-        template_id: that template.
+        distance: Euclidean distance in [0, 2] to the person, by the gallery's aggregation.
+        template_id: the person's nearest template.
         photo: the file that the template came from, as it was indexed; "" when not known.
         box: the face's place in that photo.
+        share: the share of strangers that come as near to somebody of the gallery, in [0, 1], as
+            calibrated; 0.0 where none of them did, None where nobody measured.
     """
 
     identity: str
@@ -86,6 +88,7 @@ class Candidate:
     template_id: int
     photo: str
     box: Box
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Identification:
         candidates: the nearest identities, nearest first.
         box: the face's place in the photo, as in Face.
         score: the detector's confidence in [0, 1].
+        strangers: how many people the candidates' shares were measured on, or None.
     """
 
     identity: str | None
@@ -106,6 +110,7 @@ class Identification:
     candidates: tuple[Candidate, ...]
     box: Box
     score: float
+    strangers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def test_query_json_is_the_dataclass(gallery: str, photos: Path, capsys: Output)
     answer = only_json(capsys)
     assert list(answer) == ["schema", "path", "reason", "faces"]
     (face,) = answer["faces"]  # type: ignore[misc]
-    assert list(face) == ["identity", "threshold", "candidates", "box", "score"]
+    assert list(face) == ["identity", "threshold", "candidates", "box", "score", "strangers"]
     assert (face["identity"], face["threshold"], face["score"]) == ("Person 2", 0.3, 1.0)
     assert face["candidates"][0]["distance"] == 0.0
     assert face["candidates"][0]["photo"] == photo
@@ -244,7 +244,11 @@ def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
         (["people", "list", "-g", "nowhere"], 5, "there is no gallery here"),
         (["compare", "a.jpg", "b.jpg"], 4, "--detector FILE or FACEDB_DETECTOR"),
         (["compare", "a.jpg", "b.jpg", "--detector", "none"], 4, "a.jpg: no such file"),
-        (["compare", "a", "b", "--encoder", "nowhere", "--detector", "none"], 4, "no such file"),
+        (
+            ["compare", "a", "b", "--encoder", "nowhere", "--detector", "none"],
+            6,
+            "no encoder bundle here",
+        ),
     ],
 )
 def test_exit_codes(

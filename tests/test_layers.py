@@ -18,15 +18,17 @@ PACKAGE = Path(facedb.__file__).parent
 # From the bottom up; a module may import from its own line and from lines above it here.
 LAYERS = [
     ["errors", "types", "device", "lock", "runtime"],
-    ["decision", "evaluation.metrics"],
+    ["decision", "aggregation", "strangers"],
+    ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
     ["photos", "store", "index", "encoder", "alignment"],
-    ["faces", "snapshot", "pinning"],
+    ["faces", "snapshot", "pinning", "operating", "settings"],
     ["gallery"],
     ["pipeline", "training", "study"],
-    ["enrollment", "people", "reencode", "export", "describe"],
+    ["enrollment", "people", "reencode", "export", "describe", "answers"],
+    ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],
     ["evaluation", "picture"],
-    ["render"],
+    ["render", "render_evaluation"],
     ["cli"],
     ["__main__"],
 ]

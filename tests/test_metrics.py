@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import doctest
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from facedb.evaluation import metrics
+from facedb.evaluation import curves, intervals, metrics
 
 
-def test_doctests() -> None:
-    found = doctest.testmod(metrics, extraglobs={"np": np})
-    assert (found.failed, found.attempted) == (0, 4)
+@pytest.mark.parametrize(("module", "least"), [(metrics, 11), (curves, 5), (intervals, 2)])
+def test_doctests(module: ModuleType, least: int) -> None:
+    found = doctest.testmod(module, extraglobs={"np": np})
+    assert found.failed == 0
+    assert found.attempted >= least
 
 
 def test_rank_k_by_hand() -> None:

@@ -299,3 +299,14 @@ def test_box_past_the_edges_is_held_inside(
         tmp_path / "out.png", probe, *(answered(candidates[:1], box=box) for box in outside)
     )
     assert share(pixels[:, :20], ACCEPTED) == 0
+
+
+def test_the_confidence_is_said_in_the_heading(
+    tmp_path: Path, probe: str, candidates: tuple[Candidate, ...]
+) -> None:
+    known = (replace(candidates[0], share=0.025), *candidates[1:])
+    plain = drawn(tmp_path / "plain.png", probe, answered(candidates))
+    said = drawn(tmp_path / "said.png", probe, replace(answered(known), strangers=400))
+    rows, columns = np.nonzero((plain != said).any(axis=2))
+    assert 8 < np.ptp(rows) < 30  # one line of text
+    assert columns.min() > plain.shape[1] // 3  # beside the photo, after "accepted"

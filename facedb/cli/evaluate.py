@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from facedb.cli.options import Shared, model_options, progress_bar, shared, threshold_option
-from facedb.render import as_json, evaluation_text
+from facedb.cli.options import Shared, deciding_options, model_options, progress_bar, shared
+from facedb.render import as_json
+from facedb.render_evaluation import evaluation_text
 
 
 class _Ranks(click.ParamType[tuple[int, ...]]):
@@ -34,23 +35,54 @@ class _Ranks(click.ParamType[tuple[int, ...]]):
     metavar="K,...",
     help="The ranks to report.",
 )
+@click.option(
+    "--split",
+    metavar="FILE.json",
+    help="Draw gallery, probes and strangers from DIR and store them in FILE by sha256; when FILE "
+    "is there, take them from it.",
+)
+@click.option("--seed", type=int, help="Of the draw  [default: each person's first photo]")
+@click.option("--force", is_flag=True, help="Take photos that the encoder was trained on, too.")
+@click.option("--keep", is_flag=True, help="Keep the probes' embeddings in the gallery.")
+@click.option("--report", "page", metavar="FILE.html", help="Write a page with curves, too.")
+@click.option("--no-faces", is_flag=True, help="No photos of mistakes in the report.")
 @shared
 @model_options
-@threshold_option
-def evaluate_command(options: Shared, folder: str, ks: tuple[int, ...]) -> int:
+@deciding_options
+def evaluate_command(
+    options: Shared,
+    folder: str,
+    ks: tuple[int, ...],
+    split: str | None,
+    seed: int | None,
+    force: bool,
+    keep: bool,
+    page: str | None,
+    no_faces: bool,
+) -> int:
     """Identify every photo of DIR, which holds a folder per person, and count.
 
     A photo of an enrolled person is a mated probe, any other a non-mated one. When nobody in DIR
     is enrolled, each photo is searched among the others. Photos of the gallery are left out.
 
+    DIR may bring its own gallery: gallery/, probe/ and unknown/, or train/ and val/; or be LFW
+    with its pairs.txt. Photos named distortion/NAME_KIND.jpg are counted apart, by kind.
+
     \b
       facedb evaluate data/val
       facedb evaluate data/val --k 1,5,20 --json
+      facedb evaluate data --report figures.html
+      facedb evaluate photos --split split.json --seed 1
     """
-    from facedb.evaluation.protocol import evaluate
+    from facedb.evaluation.protocol import EvaluationOptions, run_evaluation
 
+    chosen = EvaluationOptions(ks, split, seed, force, keep)
     with options.open() as db, progress_bar("evaluating") as progress:
-        report = evaluate(db, folder, ks, progress)
+        report, trial = run_evaluation(db, folder, chosen, progress)
+        if page is not None:
+            from facedb.evaluation.report import write_report
+
+            write_report(report, trial, page, faces=not no_faces)
     for refusal in report.refused:
         click.echo(f"no template: {refusal.path}: {refusal.reason}", err=True)
     click.echo(as_json("evaluate", report) if options.as_json else evaluation_text(report))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from facedb.aggregation import Aggregation
     from facedb.device import Device
     from facedb.enrollment import Progress
     from facedb.identify import FaceDB
     from facedb.index import IndexKind
 
+SHARE = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -31,18 +33,25 @@ class Shared:
     detector: str | None = None
     threshold: float | None = None
     index: str = "flat"
+    fpir: float | None = None
+    aggregation: str | None = None
 
     @contextmanager
     def open(self) -> Iterator[FaceDB]:
         """The gallery, closed at the end of the block."""
+        from facedb.aggregation import DEFAULT_AGGREGATION
         from facedb.identify import FaceDB, Settings
 
+        if self.threshold is not None and self.fpir is not None:
+            raise click.UsageError("--threshold and --fpir exclude each other")
         settings = Settings(
             self.encoder,
             self.detector,
             cast("Device", self.device),
             cast("IndexKind", self.index),
             self.threshold,
+            self.fpir,
+            cast("Aggregation", self.aggregation or DEFAULT_AGGREGATION),
         )
         with FaceDB(self.gallery, settings) as db:
             yield db
@@ -97,9 +106,32 @@ def threshold_option(command: _F) -> _F:
         "--threshold",
         type=click.FloatRange(0.0, 2.0),
         callback=_a_number,
-        help="The largest distance that accepts, in [0, 2]  [default: the encoder's]",
+        help="The largest distance that accepts, in [0, 2]  [default: as calibrated, else the "
+        "encoder's]",
     )
     return _with([option], command)
+
+
+def deciding_options(command: _F) -> _F:
+    """-t/--threshold, --fpir and --aggregation."""
+    share = click.option(
+        "--fpir",
+        type=SHARE,
+        metavar="SHARE",
+        help="Instead of a threshold, the share of strangers that may be accepted: 0.01 is one in "
+        "a hundred; needs facedb calibrate.",
+    )
+    return _with([share, aggregation_option()], threshold_option(command))
+
+
+def aggregation_option() -> Callable[[Any], Any]:
+    """--aggregation."""
+    return click.option(
+        "--aggregation",
+        type=click.Choice(["nearest-or-mean", "nearest", "mean", "top-3"]),
+        help="How the distances to a person's photos become one: the nearest photo, their mean, "
+        "the lesser of the two, or the three nearest  [default: nearest-or-mean]",
+    )
 
 
 def _a_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facedb.cli.options import Shared, model_options, progress_bar, shared, threshold_option
+from facedb.cli.options import (
+    Shared,
+    deciding_options,
+    model_options,
+    progress_bar,
+    shared,
+    threshold_option,
+)
 from facedb.render import (
     CSV_COLUMNS,
     answer_rows,
@@ -48,7 +55,7 @@ if TYPE_CHECKING:
 )
 @shared
 @model_options
-@threshold_option
+@deciding_options
 def query_command(
     options: Shared,
     photos: tuple[str, ...],

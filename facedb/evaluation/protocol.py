@@ -1,35 +1,42 @@
-"""`evaluate DIR`: which photos are probes of whom, and how often the gallery is right."""
+"""`evaluate DIR`: which photos are probes of whom, and how often the answers are right."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facedb.decision import rank
-from facedb.enrollment import NO_FACE, Progress, Refusal
+from facedb.aggregation import Aggregation
+from facedb.enrollment import Progress, Refusal
 from facedb.errors import InputError
-from facedb.evaluation.metrics import fpir, rank_k, tpir
+from facedb.evaluation.calibrate import photos_digest
+from facedb.evaluation.distortions import DistortionRow, distortion_matrix
+from facedb.evaluation.intervals import Interval
+from facedb.evaluation.layouts import Layout, layout_of
+from facedb.evaluation.lfw import LfwFigures, lfw_figures
+from facedb.evaluation.metrics import fpir, macro_f1, rank_k, tpir
+from facedb.evaluation.samples import Eyes, Samples, read_samples
+from facedb.evaluation.splits import open_set_split, rows_of, split_of
+from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, enrolled_in, run_trial
 from facedb.identify import FaceDB
-from facedb.photos import walk_people
-from facedb.pipeline import Encoded, encode_photos
-from facedb.types import Embeddings
+from facedb.operating import card_of, shipped
+from facedb.store import Measurements
 
-_BLOCK = 512
+DIR_AT = (0.003, 0.01, 0.1)
+"""The FPIRs at which DIR is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """How often the gallery was right.
+    """How often the answers were right.
 
     Attributes:
         protocol: "gallery": against the people enrolled; "leave-one-out": each photo against all
-            others of the folder, since none of its people is enrolled.
+            others of the folder, since none of its people is enrolled; "folders": against the
+            folder's own gallery; "split": against photos drawn from it; "lfw": the open set of
+            Labeled Faces in the Wild.
         identities, templates: the size of the gallery that was searched.
         mated: probes whose person is enrolled.
         non_mated: probes of strangers.
@@ -37,9 +44,23 @@ class EvaluationReport:
         threshold: the largest distance that accepts; None when nobody calibrated one.
         tpir: share of mated probes identified at the threshold (1 - FNIR); None without one.
         fpir: share of non-mated probes accepted at it; None without it or without strangers.
+        macro_f1: the mean over people of the F1 of the nearest identity, over mated probes; the
+            top-1 beside it is rank-1.
+        dir: FPIR -> DIR at the threshold that these strangers set, for as small an FPIR as their
+            number can tell; empty without mated probes.
+        strangers: whose distances set it: "non-mated probes", or "held out": the probes' own
+            people, each taken out of the gallery in turn.
+        intervals: 95 % by person, of "rank-k", "tpir", "fpir" and "dir at FPIR"; where nothing
+            was accepted, by the rule of three.
+        distortions: the distortion matrix; empty where no photo is a distorted copy.
+        lfw: further figures of LFW; None elsewhere.
+        aggregation: how the distances to a person's templates became one.
+        encoder, encoder_fingerprint, detector: what was measured.
+        gallery_sha256, probes_sha256: digests of the photos, see `photos_digest`.
         refused: photos that showed no face or could not be read. A mated one counts as a miss
             (failure to acquire), a non-mated one as a stranger turned away.
         enrolled: photos left out, since they are in the gallery themselves.
+        trained_on: photos left out, since the encoder was trained on them.
         seconds: wall time.
     """
 
@@ -52,24 +73,42 @@ class EvaluationReport:
     threshold: float | None
     tpir: float | None
     fpir: float | None
+    macro_f1: float | None
+    dir: dict[float, float]
+    strangers: str
+    intervals: dict[str, Interval]
+    distortions: tuple[DistortionRow, ...]
+    lfw: LfwFigures | None
+    aggregation: Aggregation
+    encoder: str
+    encoder_fingerprint: str
+    detector: str
+    gallery_sha256: str
+    probes_sha256: str
     refused: tuple[Refusal, ...]
     enrolled: int
+    trained_on: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Searched:
-    """What the search of n probes gave.
+class EvaluationOptions:
+    """How to evaluate.
 
     Attributes:
-        mated: bool[n].
-        ranks: int64[n], the rank of the own identity; 0 where it is not among those found.
-        nearest: float64[n], the distance to the nearest identity; infinite without a face.
+        ks: the ranks to report.
+        split: a file: gallery and probes are drawn from the folder and stored there, or taken as
+            they were stored.
+        seed: of the draw; None enrolls the first photo of each person.
+        force: take photos for probes that the encoder was trained on.
+        keep: keep the probes' embeddings in the gallery, so that doing it again is quick.
     """
 
-    mated: NDArray[np.bool_]
-    ranks: NDArray[np.int64]
-    nearest: NDArray[np.float64]
+    ks: Sequence[int] = (1, 5, 10)
+    split: str | None = None
+    seed: int | None = None
+    force: bool = False
+    keep: bool = False
 
 
 def evaluate(
@@ -79,132 +118,162 @@ def evaluate(
 
     A probe whose person is enrolled is mated, any other is non-mated. When nobody in the folder
     is enrolled, each photo is searched among all the others, and is mated when its person has
-    another photo there. A photo that is in the gallery itself is never a probe.
+    another photo there. A photo that is in the gallery itself is never a probe. Folders that
+    bring their own gallery are understood, see `layout_of`.
 
     Raises:
         InputError: the folder holds no photos of people.
     """
+    return run_evaluation(db, folder, EvaluationOptions(ks), progress)[0]
+
+
+def run_evaluation(
+    db: FaceDB, folder: str, options: EvaluationOptions, progress: Progress | None = None
+) -> tuple[EvaluationReport, Trial]:
+    """As `evaluate`, with options, and with the search itself for a report to draw."""
     began = time.monotonic()
-    entries = walk_people(folder).entries
-    if not entries:
-        raise InputError(f"{folder}: no photos here in a folder per person")
-    enrolled = _identity_ids(db)
-    names = [entry.identity for entry in entries]
-    alone = not any(name in enrolled for name in names)
-    probes = _encoded(db, [entry.path for entry in entries], progress)
-    if alone:
-        left_out = 0
-        searched, size = _leave_one_out(probes, names)
-    else:
-        store = db.gallery.store
-        kept = [n for n, probe in enumerate(probes) if probe.sha256 not in store]
-        left_out = len(probes) - len(kept)
-        probes = [probes[n] for n in kept]
-        owners = np.array([enrolled.get(names[n], -1) for n in kept], dtype=np.int64)
-        searched = _search(db, probes, owners, max(ks))
-        size = len(set(enrolled.values())), db.gallery.store.count()
-    return EvaluationReport(
-        protocol="leave-one-out" if alone else "gallery",
-        identities=size[0],
-        templates=size[1],
-        **_figures(searched, ks, db.threshold),
-        refused=tuple(Refusal(p.path, p.reason or NO_FACE) for p in probes if not p.faces),
+    layout = layout_of(folder)
+    aggregation = db.settings.aggregation
+    keep = Measurements(db.gallery.store) if options.keep else None
+    samples = read_samples(
+        layout.gallery + layout.probes, Eyes(db.detector, db.encoder, keep), progress
+    )
+    gallery, probes = _parts(samples, len(layout.gallery))
+    probes, trained_on = (probes, 0) if options.force else _untrained(db, probes)
+    trial, protocol, left_out = _trial(db, layout, gallery, probes, options)
+    clean = protocol in ("split", "lfw")
+    threshold = _threshold(db, trial, protocol)
+    report = EvaluationReport(
+        protocol=protocol,
+        identities=len(trial.enrolled.names),
+        templates=len(trial.enrolled.owners),
+        mated=int(trial.mated.sum()),
+        non_mated=int((~trial.mated).sum()),
+        rank=_ranks(trial, options.ks),
+        threshold=threshold,
+        tpir=_tpir(trial, threshold),
+        fpir=_fpir(trial, threshold),
+        macro_f1=_macro_f1(trial),
+        dir={wanted: trial.dir_at(wanted) for wanted in _measurable(trial)},
+        strangers="held out" if trial.held_out else "non-mated probes",
+        intervals=_intervals(trial, options.ks, threshold),
+        distortions=() if clean else distortion_matrix(trial.enrolled, probes, aggregation),
+        lfw=lfw_figures(probes, folder, aggregation) if protocol == "lfw" else None,
+        aggregation=aggregation,
+        encoder=db.encoder.name,
+        encoder_fingerprint=db.encoder.fingerprint,
+        detector=db.detector.fingerprint,
+        gallery_sha256=photos_digest(trial.enrolled.digests.tolist()),
+        probes_sha256=photos_digest(trial.probes.digests.tolist()),
+        refused=samples.refused,
         enrolled=left_out,
+        trained_on=trained_on,
         seconds=time.monotonic() - began,
     )
+    return report, trial
 
 
-def _identity_ids(db: FaceDB) -> dict[str, int]:
-    """name or alias -> identity id."""
-    if not db.exists:
-        return {}
-    return {
-        name: person.identity_id
-        for person in db.gallery.store.people()
-        for name in (person.name, *person.aliases)
-    }
+def _parts(samples: Samples, gallery: int) -> tuple[Samples, Samples]:
+    rows = np.arange(len(samples))
+    return samples.take(rows[:gallery]), samples.take(rows[gallery:])
 
 
-def _encoded(db: FaceDB, paths: list[str], progress: Progress | None) -> list[Encoded]:
-    probes: list[Encoded] = []
-    for probe in encode_photos(paths, db.detector, db.encoder):
-        probes.append(probe)
-        if progress is not None:
-            progress(len(probes), len(paths))
-    return probes
+def _untrained(db: FaceDB, probes: Samples) -> tuple[Samples, int]:
+    """The probes that the encoder's card does not list as trained on, and how many it does."""
+    listed = card_of(db.encoder).get("training", {}).get("photos_sha256", ())
+    seen = np.isin(probes.digests, np.array(listed, dtype=np.str_))
+    seen |= np.isin(probes.origins, np.array(listed, dtype=np.str_))
+    if len(probes) and seen.all():
+        raise InputError(
+            f"the encoder {db.encoder.name} was trained on every one of these photos; figures on "
+            "them would say nothing: give others, or --force"
+        )
+    return (probes.take(~seen), int(seen.sum())) if seen.any() else (probes, 0)
 
 
-def _search(db: FaceDB, probes: list[Encoded], owners: NDArray[np.int64], k: int) -> _Searched:
-    rows = _with_faces(probes)
-    found = rank(db.gallery.search(_embeddings(probes, db.encoder.dim), k), k)
-    own = found.identity_ids == owners[rows][:, None]
-    ranks = np.zeros(len(probes), dtype=np.int64)
-    ranks[rows] = np.where(own.any(axis=1), own.argmax(axis=1) + 1, 0)
-    nearest = np.full(len(probes), np.inf)
-    if found.distances.shape[1]:
-        nearest[rows] = found.distances[:, 0]
-    return _Searched(owners >= 0, np.where(owners >= 0, ranks, 0), nearest)
+def _trial(
+    db: FaceDB, layout: Layout, gallery: Samples, probes: Samples, options: EvaluationOptions
+) -> tuple[Trial, str, int]:
+    """The search, by which protocol, and how many photos were left out as enrolled themselves."""
+    aggregation, clean = db.settings.aggregation, _clean(probes)
+    if options.split is not None or layout.protocol == "lfw":
+        split = (
+            open_set_split(clean, options.seed)
+            if options.split is None
+            else split_of(clean, options.split, options.seed)
+        )
+        asked = rows_of(clean, (*split.mated, *split.strangers))
+        enrolled = enrolled_from(clean.take(rows_of(clean, split.gallery)))
+        name = "lfw" if layout.protocol == "lfw" else "split"
+        return run_trial(enrolled, clean.take(asked), aggregation), name, 0
+    if layout.protocol == "folders":
+        return run_trial(enrolled_from(_clean(gallery)), clean, aggregation), "folders", 0
+    known = enrolled_in(db.gallery.store) if db.exists else None
+    if layout.protocol == "gallery" and known is not None and _anybody(known, probes):
+        own = np.isin(clean.digests, known.digests)
+        trial = run_trial(known, clean.take(~own), aggregation)
+        return trial, "gallery", int(own.sum())
+    trial = run_trial(enrolled_from(clean), clean, aggregation, held_out=True)
+    return trial, "leave-one-out", 0
 
 
-def _leave_one_out(probes: list[Encoded], names: list[str]) -> tuple[_Searched, tuple[int, int]]:
-    people, owners = np.unique(names, return_inverse=True)
-    rows = _with_faces(probes)
-    digests = np.array([probes[row].sha256 for row in rows], dtype=np.str_)
-    ranks = np.zeros(len(probes), dtype=np.int64)
-    nearest = np.full(len(probes), np.inf)
-    vectors = _embeddings(probes, 0)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        distances = _distances(vectors[block], vectors)
-        # The photo itself, and any copy of it, is not there to be found.
-        distances[digests[block][:, None] == digests[None, :]] = np.inf
-        best = _per_identity(distances, owners[rows], len(people))
-        own = np.take_along_axis(best, owners[rows[block]][:, None], axis=1)
-        closer = np.sum(best < own, axis=1) + 1
-        ranks[rows[block]] = np.where(np.isfinite(own[:, 0]), closer, 0)
-        nearest[rows[block]] = best.min(axis=1)
-    several = np.bincount(owners, minlength=len(people))[owners] > 1
-    return _Searched(several, ranks, nearest), (len(people), len(rows))
+def _anybody(enrolled: Enrolled, probes: Samples) -> bool:
+    return any(name in enrolled.leads_to for name in np.unique(probes.names).tolist())
 
 
-def _distances(probes: Embeddings, vectors: Embeddings) -> NDArray[np.float64]:
-    products = probes.astype(np.float64) @ vectors.astype(np.float64).T
-    return np.sqrt(np.maximum(2.0 - 2.0 * products, 0.0))
+def _clean(samples: Samples) -> Samples:
+    """The photos as they were taken; all of them where every one is a distorted copy."""
+    clean = samples.kinds == ""
+    return samples.take(clean) if clean.any() else samples
 
 
-def _per_identity(
-    distances: NDArray[np.float64], owners: NDArray[np.int64], people: int
-) -> NDArray[np.float64]:
-    """float64[m, people]: the nearest template of each person; infinite without one."""
-    best = np.full((len(distances), people), np.inf)
-    order = np.argsort(owners, kind="stable")
-    present, starts = np.unique(owners[order], return_index=True)
-    best[:, present] = np.minimum.reduceat(distances[:, order], starts, axis=1)
-    return best
+def _threshold(db: FaceDB, trial: Trial, protocol: str) -> float | None:
+    """The gallery's for its own people; for others, the encoder's for so many."""
+    if protocol == "gallery" or db.settings.threshold is not None:
+        return db.threshold
+    at_size = shipped(db.encoder, len(trial.enrolled.names))
+    return at_size.threshold if db.settings.fpir is None else at_size.at(db.settings.fpir)
 
 
-def _figures(searched: _Searched, ks: Sequence[int], threshold: float | None) -> dict[str, Any]:
-    mated = searched.mated
-    ranks, nearest = searched.ranks[mated], searched.nearest[mated]
-    strangers = searched.nearest[~mated]
-    return {
-        "mated": len(ranks),
-        "non_mated": len(strangers),
-        "rank": rank_k(ranks, ks) if len(ranks) else {},
-        "threshold": threshold,
-        "tpir": _at(threshold, len(ranks), partial(tpir, ranks, nearest)),
-        "fpir": _at(threshold, len(strangers), partial(fpir, strangers)),
-    }
+def _measurable(trial: Trial) -> list[float]:
+    """The FPIRs at which so many strangers' photos allow one or more to be accepted."""
+    photos = int(trial.strange.sum())
+    return [fpir for fpir in DIR_AT if trial.mated.any() and fpir * photos >= 1]
 
 
-def _at(threshold: float | None, probes: int, figure: Callable[[float], float]) -> float | None:
-    return None if threshold is None or not probes else figure(threshold)
+def _ranks(trial: Trial, ks: Sequence[int]) -> dict[int, float]:
+    return rank_k(trial.outcome.ranks[trial.mated], ks) if trial.mated.any() else {}
 
 
-def _with_faces(probes: list[Encoded]) -> NDArray[np.int64]:
-    return np.array([n for n, probe in enumerate(probes) if probe.faces], dtype=np.int64)
+def _tpir(trial: Trial, threshold: float | None) -> float | None:
+    if threshold is None or not trial.mated.any():
+        return None
+    return tpir(trial.outcome.ranks[trial.mated], trial.outcome.nearest[trial.mated], threshold)
 
 
-def _embeddings(probes: list[Encoded], dim: int) -> Embeddings:
-    rows = [probe.embeddings for probe in probes if probe.faces]
-    return np.concatenate(rows) if rows else np.empty((0, dim), dtype=np.float32)
+def _fpir(trial: Trial, threshold: float | None) -> float | None:
+    if threshold is None or trial.mated.all():
+        return None
+    return fpir(trial.outcome.nearest[~trial.mated], threshold)
+
+
+def _macro_f1(trial: Trial) -> float | None:
+    if not trial.mated.any():
+        return None
+    # A tie with the own identity is not a mistake, as in the ranks.
+    first = np.where(trial.outcome.ranks == 1, trial.owners, trial.outcome.first)
+    return macro_f1(trial.owners[trial.mated], first[trial.mated])
+
+
+def _intervals(trial: Trial, ks: Sequence[int], threshold: float | None) -> dict[str, Interval]:
+    ranks, mated = trial.outcome.ranks, trial.mated
+    found: dict[str, Interval] = {}
+    if mated.any():
+        found |= {f"rank-{k}": trial.interval((ranks > 0) & (ranks <= k), mated) for k in ks}
+        found |= {f"dir at {fpir:g}": trial.dir_interval(fpir) for fpir in _measurable(trial)}
+    if threshold is not None and mated.any():
+        right = (ranks == 1) & (trial.outcome.own <= threshold)
+        found["tpir"] = trial.interval(right, mated)
+    if threshold is not None and not mated.all():
+        found["fpir"] = trial.interval(trial.outcome.nearest <= threshold, ~mated)
+    return found

@@ -28,6 +28,11 @@ PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity
 ROWS_OF = sa.select(
     template_table.c.id, template_table.c.identity_id, template_table.c.vector
 ).where(_among(template_table.c.id, "ids"))
+VECTORS_OF = (
+    sa.select(template_table.c.identity_id, template_table.c.vector)
+    .where(_among(template_table.c.identity_id, "ids"))
+    .order_by(template_table.c.identity_id, template_table.c.id)
+)
 TEMPLATES = (
     sa.select(
         template_table.c.id,

@@ -100,3 +100,42 @@ class Person:
     name: str
     aliases: tuple[str, ...]
     templates: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What a threshold was measured to do, and on whom.
+
+    Attributes:
+        aggregation: how the distances to a person's templates became one.
+        fpir: the share of strangers it was to accept at most, in (0, 1).
+        threshold: the largest distance that accepts, in [0, 2].
+        people, templates: the size of the gallery that was searched.
+        strangers, strangers_photos: how many people and photos it was measured on.
+        strangers_sha256: digest over the sorted digests of their photos.
+        held_out: whether the strangers were the gallery's own people, held out in turn.
+        measured_at: seconds since 1970.
+        distances, shares: float64[n] each, rising: how near which share of strangers comes.
+    """
+
+    aggregation: str
+    fpir: float
+    threshold: float
+    people: int
+    templates: int
+    strangers: int
+    strangers_photos: int
+    strangers_sha256: str
+    held_out: bool
+    measured_at: float
+    distances: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProbe:
+    """A probe's embedding that was kept: float32[d], or None where the photo shows no face."""
+
+    sha256: str
+    box: Box | None
+    vector: NDArray[np.float32] | None

@@ -34,6 +34,7 @@ from facedb.store.connection import (
 )
 from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTemplate
 from facedb.store.tables import (
+    READABLE_VERSIONS,
     SCHEMA_VERSION,
     file_table,
     gallery_table,
@@ -63,9 +64,9 @@ class Store:
         self.folder = folder
         self.writable = writable
         self._engine = engine
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(queries.GALLERY).mappings().one()
-        if row["schema_version"] != SCHEMA_VERSION:
+        if row["schema_version"] not in READABLE_VERSIONS:
             raise GalleryError(
                 f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
                 f"this one reads {SCHEMA_VERSION}); open it with the facedb that made it"
@@ -130,7 +131,8 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for this package's own queries."""
         with translated(self.folder), self._engine.connect() as connection:
             yield connection
 
@@ -148,7 +150,11 @@ class Store:
             )
         with translated(self.folder), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self.check_encoder(_pin(connection.execute(queries.GALLERY).mappings().one()).made_by)
+            row = connection.execute(queries.GALLERY).mappings().one()
+            self.check_encoder(_pin(row).made_by)
+            if row["schema_version"] < SCHEMA_VERSION:
+                metadata.create_all(connection)
+                connection.execute(sa.update(gallery_table).values(schema_version=SCHEMA_VERSION))
             yield Writer(connection)
             connection.commit()
 
@@ -161,7 +167,7 @@ class Store:
 
     def state(self) -> State:
         """Revision, index kind and snapshot, read together."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             connection.exec_driver_sql("BEGIN")
             gallery = connection.execute(queries.GALLERY).mappings().one()
             row = connection.execute(sa.select(snapshot_table)).mappings().one_or_none()
@@ -178,12 +184,12 @@ class Store:
 
     def revision(self) -> int:
         """The number of the last committed write."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute(queries.REVISION).scalar_one())
 
     def count(self) -> int:
         """How many templates are stored."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute(queries.COUNT).scalar_one())
 
     def added(self, after: int, upto: int) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
@@ -195,7 +201,7 @@ class Store:
             columns.revision.between(after + 1, upto) if after else columns.revision + 0 <= upto
         )
         query = query.where(wanted)
-        with self._reading() as connection:
+        with self.reading() as connection:
             result = connection.execute(query, execution_options={"yield_per": 8192})
             for block in result.partitions():
                 ids = np.array([row[0] for row in block], dtype=np.int64)
@@ -207,14 +213,14 @@ class Store:
         query = sa.select(columns.template_id).where(
             columns.revision > after, columns.revision <= upto
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
 
     def pending(self, revision: int) -> tuple[int, int]:
         """How many templates were added after `revision`, and how many removals are on record."""
         added = sa.select(sa.func.count()).where(template_table.c.revision > revision)
         removed = sa.select(sa.func.count()).select_from(removal_table)
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 sa.select(added.scalar_subquery(), removed.scalar_subquery())
             ).one()
@@ -222,7 +228,7 @@ class Store:
 
     def identity_ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """int64[n] template ids, rising, and int64[n] the identity id of each."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             # The index on identity_id holds both numbers: no vector is read.
             result = connection.exec_driver_sql(
                 "SELECT id, identity_id FROM template INDEXED BY ix_template_identity_id"
@@ -235,7 +241,7 @@ class Store:
     def rows_of(self, template_ids: Sequence[int]) -> dict[int, tuple[int, NDArray[np.float32]]]:
         """template id -> (identity id, float32[d]) for those of `template_ids` still stored."""
         found: dict[int, tuple[int, NDArray[np.float32]]] = {}
-        with self._reading() as connection:
+        with self.reading() as connection:
             for block in blocks(template_ids):
                 for row in connection.execute(queries.ROWS_OF, {"ids": block}):
                     found[row[0]] = (row[1], np.frombuffer(row[2], dtype="<f4"))
@@ -244,7 +250,7 @@ class Store:
     def describe(self, template_ids: Sequence[int]) -> dict[int, StoredTemplate]:
         """template id -> where it came from, for those of `template_ids` still stored."""
         found: dict[int, StoredTemplate] = {}
-        with self._reading() as connection:
+        with self.reading() as connection:
             for block in blocks(template_ids):
                 for row in connection.execute(queries.DESCRIBE, {"ids": block}):
                     found[row[0]] = _stored_template(row)
@@ -253,12 +259,12 @@ class Store:
     def templates_of(self, identity_id: int) -> list[StoredTemplate]:
         """A person's templates by rising id."""
         query = queries.TEMPLATES.where(template_table.c.identity_id == identity_id)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_stored_template(row) for row in connection.execute(query)]
 
     def templates(self) -> Iterator[StoredTemplate]:
         """All templates by rising id."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             result = connection.execute(queries.TEMPLATES, execution_options={"yield_per": 4096})
             for row in result:
                 yield _stored_template(row)
@@ -268,12 +274,12 @@ class Store:
         columns = reencoded_table.c
         done = sa.select(columns.template_id).where(columns.made_by == made_by)
         query = queries.TEMPLATES.where(template_table.c.id.not_in(done))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_stored_template(row) for row in connection.execute(query)]
 
     def people(self) -> list[Person]:
         """Everyone enrolled, by name."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             counts = {row[0]: row[1] for row in connection.execute(queries.COUNTS)}
             aliases: dict[int, list[str]] = {}
             for name, identity_id in connection.execute(queries.ALIASES):
@@ -289,13 +295,24 @@ class Store:
     def __contains__(self, sha256: object) -> bool:
         """Whether a photo of this digest is enrolled."""
         query = sa.select(template_table.c.id).where(template_table.c.sha256 == sha256)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(query).first() is not None
+
+    def vectors_of(self, identity_ids: Sequence[int]) -> tuple[NDArray[np.int64], Embeddings]:
+        """The templates of these identities: int64[n] owners, rising, and float32[n, d]."""
+        owners: list[int] = []
+        vectors: list[bytes] = []
+        with self.reading() as connection:
+            for block in blocks(sorted(identity_ids)):
+                for row in connection.execute(queries.VECTORS_OF, {"ids": block}):
+                    owners.append(row[0])
+                    vectors.append(row[1])
+        return np.array(owners, dtype=np.int64), self._vectors(vectors)
 
     def count_people(self) -> int:
         """How many identities are enrolled."""
         query = sa.select(sa.func.count()).select_from(identity_table)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
     def files_under(self, folder: str) -> dict[str, FileRow]:
@@ -320,17 +337,17 @@ class Store:
     def refused(self) -> int:
         """How many files are remembered as left out."""
         query = sa.select(sa.func.count()).where(file_table.c.reason.is_not(None))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
     def _files(self, query: sa.Select[Any]) -> dict[str, FileRow]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query).mappings()
             return {row["path"]: FileRow(**row) for row in rows}
 
     def integrity(self) -> list[str]:
         """What SQLite's own checks find wrong with the file; empty when it is sound."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
         found = [str(row) for row in rows if row != "ok"]
@@ -338,7 +355,7 @@ class Store:
 
     def empty_log(self) -> None:
         """Merge the write-ahead log into the store and cut it to nothing."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
         if busy:
             _logger.warning(

@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, SCHEMA_VERSION)  # the first write brings an older one up to date
 
 metadata = sa.MetaData()
 
@@ -103,4 +104,33 @@ file_table = sa.Table(
     sa.Column("mtime_ns", sa.Integer, nullable=False),
     sa.Column("sha256", sa.String, index=True),
     sa.Column("reason", sa.String),
+)
+
+# Since version 2. What a threshold was measured to do, for an encoder, detector and aggregation.
+operating_point_table = sa.Table(
+    "operating_point",
+    metadata,
+    sa.Column("made_by", sa.String, primary_key=True),
+    sa.Column("aggregation", sa.String, primary_key=True),
+    sa.Column("fpir", sa.Float, nullable=False),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("people", sa.Integer, nullable=False),
+    sa.Column("templates", sa.Integer, nullable=False),
+    sa.Column("strangers", sa.Integer, nullable=False),
+    sa.Column("strangers_photos", sa.Integer, nullable=False),
+    sa.Column("strangers_sha256", sa.String, nullable=False),
+    sa.Column("held_out", sa.Boolean, nullable=False),
+    sa.Column("measured_at", sa.Float, nullable=False),
+    sa.Column("distances", sa.LargeBinary, nullable=False),
+    sa.Column("shares", sa.LargeBinary, nullable=False),
+)
+
+# Since version 2. Embeddings of probes, kept only on request; without a vector: no face.
+probe_table = sa.Table(
+    "probe",
+    metadata,
+    sa.Column("sha256", sa.String, primary_key=True),
+    sa.Column("made_by", sa.String, primary_key=True),
+    *(sa.Column(f"box_{side}", sa.Float) for side in ("x", "y", "width", "height")),
+    sa.Column("vector", sa.LargeBinary),
 )

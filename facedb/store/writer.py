@@ -8,14 +8,24 @@ from functools import cached_property
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from facedb.store.connection import blocks
-from facedb.store.records import FileRow, NewTemplate, Pin, Snapshot
+from facedb.store.records import (
+    FileRow,
+    NewTemplate,
+    OperatingPoint,
+    Pin,
+    Snapshot,
+    StoredProbe,
+)
 from facedb.store.tables import (
     alias_table,
     file_table,
     gallery_table,
     identity_table,
+    operating_point_table,
+    probe_table,
     reencoded_table,
     removal_table,
     snapshot_table,
@@ -116,8 +126,8 @@ class Writer:
         self._connection.execute(
             sa.update(template_table).values(revision=self.revision, **replaced)
         )
-        self._connection.execute(sa.delete(reencoded_table))
-        self._connection.execute(sa.delete(removal_table))
+        for table in (reencoded_table, removal_table, operating_point_table, probe_table):
+            self._connection.execute(sa.delete(table))
         self._connection.execute(sa.update(gallery_table).values(**asdict(pin)))
         self._remove_empty_identities()
         self.drop_snapshot()
@@ -174,6 +184,8 @@ class Writer:
         insert = sa.insert(removal_table).from_select(["template_id", "revision"], doomed)
         self._connection.execute(insert)
         result = self._connection.execute(sa.delete(template_table).where(condition))
+        # Kept probes don't say whose they are: they may be of whoever goes.
+        self._connection.execute(sa.delete(probe_table))
         return int(result.rowcount)
 
     def _touch(self) -> None:
@@ -232,10 +244,38 @@ class Writer:
         """Choose the index that the next snapshot holds."""
         self._connection.execute(sa.update(gallery_table).values(index_kind=kind))
 
+    def put_operating_point(self, made_by: str, point: OperatingPoint) -> None:
+        """Store an operating point, replacing that of the same encoder and aggregation."""
+        self._touch()
+        values = {name: getattr(point, name) for name in OperatingPoint.__dataclass_fields__}
+        for name in ("distances", "shares"):
+            values[name] = np.ascontiguousarray(values[name], dtype="<f8").tobytes()
+        insert = sa.insert(operating_point_table).prefix_with("OR REPLACE")
+        self._connection.execute(insert, {"made_by": made_by, **values})
+
+    def put_probes(self, made_by: str, probes: Sequence[StoredProbe]) -> None:
+        """Keep the embeddings of probes."""
+        sides = ("box_x", "box_y", "box_width", "box_height")
+        rows = [
+            {
+                "sha256": probe.sha256,
+                "made_by": made_by,
+                **dict(zip(sides, probe.box or (None,) * 4, strict=True)),
+                "vector": None if probe.vector is None else _blob(probe.vector),
+            }
+            for probe in probes
+        ]
+        if rows:
+            self._connection.execute(sa.insert(probe_table).prefix_with("OR REPLACE"), rows)
+
+
+def _blob(vector: NDArray[np.float32]) -> bytes:
+    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
+
 
 def _face_columns(template: NewTemplate) -> dict[str, object]:
-    vector = np.ascontiguousarray(template.vector, dtype="<f4").tobytes()
-    return dict(zip(_FACE_COLUMNS, (*template.box, template.score, vector), strict=True))
+    values = (*template.box, template.score, _blob(template.vector))
+    return dict(zip(_FACE_COLUMNS, values, strict=True))
 
 
 _FACE_COLUMNS = ("box_x", "box_y", "box_width", "box_height", "score", "vector")

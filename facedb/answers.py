@@ -1,0 +1,126 @@
+"""From embeddings to answers: the nearest people, in order, accepted or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.aggregation import Aggregation, to_people
+from facedb.decision import accepts, rank
+from facedb.gallery import Gallery
+from facedb.operating import Operating
+from facedb.pipeline import Encoded
+from facedb.store import StoredTemplate
+from facedb.types import Candidate, Embeddings, Face, Hits, Identification, PhotoAnswer
+
+PROPOSED = 16
+"""People whose nearest photo is near are ranked anew by all of their photos: at least so many."""
+
+
+def answers(
+    encoded: Sequence[Encoded],
+    gallery: Gallery,
+    operating: Operating,
+    aggregation: Aggregation,
+    k: int,
+) -> list[PhotoAnswer]:
+    """Who is in photos that were encoded; one answer a photo, in order.
+
+    Args:
+        k: how many people to name for a face.
+    """
+    probes = np.concatenate([photo.embeddings for photo in encoded])
+    ranked = nearest_people(gallery, probes, k, aggregation)
+    ids = np.unique(ranked.template_ids[ranked.template_ids >= 0]).tolist()
+    stored = gallery.store.describe(ids)
+    following = iter(
+        [
+            _candidates(stored, operating, *row)
+            for row in zip(ranked.template_ids.tolist(), ranked.distances.tolist(), strict=True)
+        ]
+    )
+    return [
+        PhotoAnswer(
+            photo.path,
+            photo.reason,
+            tuple(_decided(face, next(following), operating) for face in photo.faces),
+        )
+        for photo in encoded
+    ]
+
+
+def nearest_people(gallery: Gallery, probes: Embeddings, k: int, aggregation: Aggregation) -> Hits:
+    """The k nearest people of each probe, each with the template that is nearest to it.
+
+    The people with the nearest photos are proposed, exactly; by another aggregation than
+    "nearest", those proposed are then ranked by all of their templates.
+    """
+    if aggregation == "nearest":
+        return rank(gallery.search(probes, k), k)
+    proposed = max(2 * k, PROPOSED)
+    found = rank(gallery.search(probes, proposed), proposed)
+    people = np.unique(found.identity_ids[found.identity_ids >= 0])
+    owners, vectors = gallery.store.vectors_of(people.tolist())
+    if len(owners) == len(people):  # one template each: nothing to aggregate
+        distances = found.distances
+    else:
+        distances = _aggregated(
+            found, probes, np.searchsorted(people, owners), vectors, aggregation
+        )
+    order = np.lexsort((found.template_ids, distances), axis=-1)[:, :k]
+    return Hits(
+        np.take_along_axis(found.template_ids, order, axis=1),
+        np.take_along_axis(found.identity_ids, order, axis=1),
+        np.take_along_axis(distances, order, axis=1),
+    )
+
+
+def _aggregated(
+    found: Hits,
+    probes: Embeddings,
+    owners: NDArray[np.int64],
+    vectors: Embeddings,
+    aggregation: Aggregation,
+) -> NDArray[np.float64]:
+    """float64[m, c]: the distances to the people found, whose templates' places are `owners`."""
+    count = int(owners.max()) + 1
+    people = np.unique(found.identity_ids[found.identity_ids >= 0])
+    rule: Aggregation = "mean" if aggregation == "nearest-or-mean" else aggregation
+    to_all = to_people(probes, vectors, owners, count, rule)
+    if aggregation == "nearest-or-mean":
+        to_all[:, np.bincount(owners) == 1] = np.inf  # the mean of one is that one
+    places = np.searchsorted(people, np.maximum(found.identity_ids, people[0]))
+    distances = np.take_along_axis(to_all, places, axis=1)
+    if aggregation == "nearest-or-mean":
+        distances = np.minimum(distances, found.distances)
+    return np.where(found.identity_ids >= 0, distances, np.inf)
+
+
+def _candidates(
+    stored: Mapping[int, StoredTemplate],
+    operating: Operating,
+    template_ids: list[int],
+    distances: list[float],
+) -> tuple[Candidate, ...]:
+    curve = operating.curve
+    return tuple(
+        Candidate(
+            found.identity,
+            distance,
+            number,
+            found.photo,
+            found.box,
+            None if curve is None else curve.share(distance),
+        )
+        for number, distance in zip(template_ids, distances, strict=True)
+        if (found := stored.get(number)) is not None
+    )
+
+
+def _decided(face: Face, candidates: tuple[Candidate, ...], operating: Operating) -> Identification:
+    best, limit = candidates[0] if candidates else None, operating.threshold
+    identity = best.identity if best is not None and accepts(best.distance, limit) else None
+    strangers = None if operating.curve is None else operating.curve.people
+    return Identification(identity, limit, candidates, face.box, face.score, strangers)

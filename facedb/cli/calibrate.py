@@ -1,0 +1,59 @@
+"""`facedb calibrate`."""
+
+from __future__ import annotations
+
+import click
+
+from facedb.cli.options import (
+    SHARE,
+    Shared,
+    aggregation_option,
+    model_options,
+    progress_bar,
+    shared,
+)
+from facedb.render import as_json
+from facedb.render_evaluation import calibration_text
+
+
+@click.command("calibrate")
+@click.argument("strangers", metavar="[STRANGERS]", required=False)
+@click.option(
+    "--fpir",
+    "wanted",
+    type=SHARE,
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="The share of strangers that may be accepted.",
+)
+@click.option(
+    "--leave-out",
+    is_flag=True,
+    help="Without strangers: hold the enrolled people out of the gallery in turn.",
+)
+@click.option("--keep", is_flag=True, help="Keep the strangers' embeddings in the gallery.")
+@aggregation_option()
+@shared
+@model_options
+def calibrate_command(
+    options: Shared, strangers: str | None, wanted: float, leave_out: bool, keep: bool
+) -> int:
+    """Find the threshold at which at most a share of strangers is accepted, and decide by it.
+
+    STRANGERS holds photos of people who are not enrolled: a folder per person, or loose photos of
+    different people. A share of 0.01 needs 300 of them. The gallery keeps what was measured; query
+    and evaluate use it, and query says how many strangers would come as close.
+
+    \b
+      facedb calibrate strangers/ --fpir 0.01
+      facedb calibrate --leave-out
+    """
+    if leave_out == (strangers is not None):
+        raise click.UsageError("give a folder of strangers, or --leave-out")
+    with options.open() as db, progress_bar("calibrating") as progress:
+        report = db.calibrate(strangers, wanted, keep=keep, progress=progress)
+    for refusal in report.refused:
+        click.echo(f"not counted: {refusal.path}: {refusal.reason}", err=True)
+    click.echo(as_json("calibrate", report) if options.as_json else calibration_text(report))
+    return 0

@@ -1,0 +1,81 @@
+"""Curves of 1:N identification: CMC, DET, error against reject. Pure numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def cmc(ranks: NDArray[np.int64], most: int) -> NDArray[np.float64]:
+    """Cumulative match characteristic: rank-1, rank-2, ... up to `most`.
+
+    Args:
+        ranks: int64[n], 1 for the nearest identity; 0 where the own identity was not found.
+        most: the last rank, 1 or more.
+
+    Returns:
+        float64[most] in [0, 1], rising; NaN without probes.
+
+    >>> cmc(np.array([1, 3, 0, 1]), 3).tolist()
+    [0.5, 0.5, 0.75]
+    """
+    if not ranks.size:
+        return np.full(most, np.nan)
+    counts = np.bincount(ranks[(ranks > 0) & (ranks <= most)], minlength=most + 1)
+    return np.asarray(np.cumsum(counts[1:]) / len(ranks), dtype=np.float64)
+
+
+def det(
+    ranks: NDArray[np.int64], own: NDArray[np.float64], strangers: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Detection error trade-off of identification (NIST FRTE 1:N): FNIR(N, 1, T) against FPIR.
+
+    Args:
+        ranks: int64[n] of the mated probes, as in `cmc`.
+        own: float64[n], their distance to their own identity; infinite without a face.
+        strangers: float64[m], each non-mated probe's distance to the nearest identity.
+
+    Returns:
+        float64[t] each: thresholds (the strangers' finite distances, rising), FPIR and FNIR there.
+
+    >>> thresholds, accepted, missed = det(
+    ...     np.array([1, 1]), np.array([0.7, 1.0]), np.array([0.9, 1.1])
+    ... )
+    >>> accepted.tolist(), missed.tolist()
+    ([0.5, 1.0], [0.5, 0.0])
+    """
+    ordered = np.sort(strangers)
+    thresholds = np.unique(ordered[np.isfinite(ordered)])
+    accepted = np.searchsorted(ordered, thresholds, side="right") / max(1, len(ordered))
+    first = np.sort(own[ranks == 1])
+    found = np.searchsorted(first, thresholds, side="right") / max(1, len(ranks))
+    return thresholds, accepted, 1.0 - found
+
+
+def error_versus_reject(
+    quality: NDArray[np.float64], wrong: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Error of what is kept when the probes of the lowest quality are turned away first.
+
+    Grother and Tabassi, IEEE PAMI 29(4), 2007; ISO/IEC 29794-1. A quality that says something
+    makes the curve fall. Probes of one quality go together.
+
+    Args:
+        quality: float64[n], larger is better.
+        wrong: bool[n], whether the probe was answered wrongly.
+
+    Returns:
+        float64[q] each, for every distinct quality: the share turned away, rising from 0, and the
+        share of errors among those kept.
+
+    >>> away, error = error_versus_reject(
+    ...     np.array([0.1, 0.9, 0.8, 0.1]), np.array([True, False, True, False])
+    ... )
+    >>> away.tolist(), error.tolist()
+    ([0.0, 0.5, 0.75], [0.5, 0.5, 0.0])
+    """
+    levels, place = np.unique(quality, return_inverse=True)
+    number = np.bincount(place, minlength=len(levels))
+    errors = np.bincount(place, weights=wrong, minlength=len(levels))
+    kept, bad = np.cumsum(number[::-1])[::-1], np.cumsum(errors[::-1])[::-1]
+    return 1.0 - kept / max(1, len(quality)), bad / kept

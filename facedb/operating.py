@@ -1,0 +1,103 @@
+"""By which threshold a gallery decides, where it comes from, and what it promises."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facedb.aggregation import Aggregation
+from facedb.encoder import Encoder
+from facedb.encoder.bundle import BUNDLED, CARD
+from facedb.errors import InputError
+from facedb.store import Measurements, OperatingPoint, Store
+from facedb.strangers import StrangerCurve, expected_fpir
+
+_logger = logging.getLogger("facedb")
+
+GROWN = 2  # times as many people as were calibrated on, from where the FPIR is said to drift
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """A threshold and what is known of it.
+
+    Attributes:
+        threshold: the largest distance that accepts, in [0, 2]; None when nobody calibrated one.
+        curve: how near strangers come to this gallery; None where nobody measured.
+        calibrated: the gallery's own calibration; None where the encoder's is used.
+    """
+
+    threshold: float | None
+    curve: StrangerCurve | None = None
+    calibrated: OperatingPoint | None = None
+
+    def at(self, fpir: float) -> float:
+        """The threshold at which at most this share of strangers is accepted.
+
+        Raises:
+            InputError: nobody measured how near strangers come, or they were too few.
+        """
+        if self.curve is None:
+            raise InputError(
+                "nobody has measured how near strangers come to this gallery: "
+                "facedb calibrate STRANGERS, or facedb calibrate --leave-out"
+            )
+        return self.curve.threshold(fpir)
+
+
+def operating(store: Store | None, encoder: Encoder, aggregation: Aggregation) -> Operating:
+    """What decides: the gallery's calibration, else the encoder's for a gallery of this size."""
+    people = 1
+    if store is not None:
+        people = store.count_people()
+        point = Measurements(store).operating_point(aggregation)
+        if point is not None:
+            _warn_when_grown(point, people)
+            curve = StrangerCurve(point.distances, point.shares, point.strangers)
+            return Operating(point.threshold, curve, point)
+    return shipped(encoder, people)
+
+
+def shipped(encoder: Encoder, people: int) -> Operating:
+    """The encoder's own operating point for a gallery of so many people.
+
+    Its card's `threshold.by_gallery_size` is a list of {"people", "strangers", "distance",
+    "curve": [[share, distance], ...]} by rising size. The least size that is no smaller counts,
+    whose threshold is the stricter one; beyond the last, the last.
+    """
+    threshold = card_of(encoder).get("threshold") or {}
+    sizes = sorted(threshold.get("by_gallery_size", ()), key=lambda size: int(size["people"]))
+    if not sizes:
+        return Operating(encoder.threshold)
+    size = next((size for size in sizes if size["people"] >= people), sizes[-1])
+    shares, distances = np.array(size["curve"], dtype=np.float64).T
+    return Operating(
+        float(size["distance"]), StrangerCurve(distances, shares, int(size["strangers"]))
+    )
+
+
+def card_of(encoder: Encoder) -> dict[str, Any]:
+    """The card of a bundle; empty for an encoder that has none."""
+    folder = BUNDLED if encoder.spec == "bundled" else Path(encoder.spec)
+    file = folder / CARD
+    if not file.is_file():
+        return {}
+    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return card
+
+
+def _warn_when_grown(point: OperatingPoint, people: int) -> None:
+    if people > GROWN * point.people:
+        _logger.warning(
+            "the threshold was calibrated on %s people and there are %s now: expect up to %.1f %% "
+            "of strangers to be accepted instead of %.1f %%; calibrate again: facedb calibrate",
+            f"{point.people:,}",
+            f"{people:,}",
+            100 * expected_fpir(point.fpir, point.people, people),
+            100 * point.fpir,
+        )

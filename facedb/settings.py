@@ -1,0 +1,34 @@
+"""How a gallery is made or opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facedb.aggregation import DEFAULT_AGGREGATION, Aggregation
+from facedb.device import Device
+from facedb.index import IndexKind
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a gallery is made or opened; None takes what the gallery was made with.
+
+    Attributes:
+        encoder: "bundled", a bundle folder, "timm:MODEL" or "hf-hub:ID".
+        detector: a model file, "none" where photos are aligned crops already, or "whole" for an
+            encoder that was trained on whole photos (which then is the default).
+        device: "auto", "cpu" or "cuda".
+        index: "flat" is exact; "ivf" is faster above a million templates and may miss some.
+        threshold: the largest distance that accepts; None takes the gallery's calibration, else
+            the encoder's own.
+        fpir: instead of a threshold, the share of strangers that may be accepted, in (0, 1).
+        aggregation: how the distances to a person's templates become one.
+    """
+
+    encoder: str | None = None
+    detector: str | None = None
+    device: Device = "auto"
+    index: IndexKind = "flat"
+    threshold: float | None = None
+    fpir: float | None = None
+    aggregation: Aggregation = DEFAULT_AGGREGATION

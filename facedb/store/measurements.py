@@ -1,0 +1,91 @@
+"""What was measured with a gallery: operating points, and embeddings of probes that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from facedb.store import queries
+from facedb.store.connection import blocks
+from facedb.store.records import OperatingPoint, StoredProbe
+from facedb.store.store import Store
+from facedb.store.tables import (
+    SCHEMA_VERSION,
+    operating_point_table,
+    probe_table,
+    template_table,
+)
+
+
+class Measurements:
+    """The measurements of an open store, of the encoder and the detector it is pinned to."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def templates(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+        """int64[n] template ids, rising; int64[n] their identities; the digests of their photos."""
+        columns = template_table.c
+        query = sa.select(columns.id, columns.identity_id, columns.sha256).order_by(columns.id)
+        with self._store.reading() as connection:
+            rows = connection.execute(query).all()
+        numbers = np.array([row[:2] for row in rows], dtype=np.int64).reshape(-1, 2)
+        return numbers[:, 0], numbers[:, 1], [row[2] for row in rows]
+
+    def operating_point(self, aggregation: str) -> OperatingPoint | None:
+        """The one last stored for this aggregation; None when nobody calibrated."""
+        columns = operating_point_table.c
+        query = sa.select(operating_point_table).where(
+            columns.made_by == self._store.pin.made_by, columns.aggregation == aggregation
+        )
+        with self._store.reading() as connection:
+            if not _has_measurements(connection):
+                return None
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        values = {name: row[name] for name in OperatingPoint.__dataclass_fields__}
+        for name in ("distances", "shares"):
+            values[name] = np.frombuffer(values[name], dtype="<f8")
+        return OperatingPoint(**values)
+
+    def put_operating_point(self, point: OperatingPoint) -> None:
+        """Store an operating point, replacing that of the same aggregation."""
+        with self._store.writing() as writer:
+            writer.put_operating_point(self._store.pin.made_by, point)
+
+    def probes(self, digests: Sequence[str]) -> dict[str, StoredProbe]:
+        """sha256 -> what was kept of the photo, for those of `digests` that were."""
+        found: dict[str, StoredProbe] = {}
+        columns = probe_table.c
+        with self._store.reading() as connection:
+            if not _has_measurements(connection):
+                return {}
+            for block in blocks(digests):
+                query = sa.select(probe_table).where(
+                    columns.made_by == self._store.pin.made_by, columns.sha256.in_(block)
+                )
+                for row in connection.execute(query).mappings():
+                    found[row["sha256"]] = _stored_probe(row)
+        return found
+
+    def put_probes(self, probes: Sequence[StoredProbe]) -> None:
+        """Keep the embeddings of probes, so that evaluating again needs no encoder."""
+        with self._store.writing() as writer:
+            writer.put_probes(self._store.pin.made_by, probes)
+
+
+def _has_measurements(connection: sa.Connection) -> bool:
+    """Whether the store has been written since measurements are kept there."""
+    row = connection.execute(queries.GALLERY).mappings().one()
+    return int(row["schema_version"]) >= SCHEMA_VERSION
+
+
+def _stored_probe(row: sa.RowMapping) -> StoredProbe:
+    if row["vector"] is None:
+        return StoredProbe(row["sha256"], None, None)
+    box = row["box_x"], row["box_y"], row["box_width"], row["box_height"]
+    return StoredProbe(row["sha256"], box, np.frombuffer(row["vector"], dtype="<f4"))

@@ -1,0 +1,317 @@
+"""Which threshold holds, and by which rule people are ranked: measured on LFW's strangers.
+
+Claim: a threshold calibrated at an FPIR of 1 % on some strangers accepts 1 % of others; and of the
+rules by which a person's photos become one distance, the shipped default is the best.
+Method: every photo of LFW through detector and encoder once (kept in a scratch folder), then
+  promise      gallery: the first photo of the 1,680 people with two or more; the 4,069 people with
+               one photo are strangers. 20 times the strangers are halved by a seed: the threshold
+               is calibrated on one half, and its FPIR measured on the other.
+  aggregation  development people only (peopleDevTrain): up to half of a person's photos, 10 at
+               most, are enrolled, drawn by 5 seeds; DIR at FPIR 0.3, 1 and 10 %. Repeated on
+               peopleDevTest, which shares nobody with it, to see whether the order holds.
+  proposals    how often the people that the index proposes (the 16 with the nearest photos) would
+               not hold the one that ranking everybody by the default rule puts first.
+  by size      the encoder's default operating points: galleries of so many people of
+               peopleDevTrain, 5 photos each at most, 5 draws; strangers are its people with one
+               photo. Each is proved on a gallery of the same size and the strangers of
+               peopleDevTest.
+  grown        the FPIR of a threshold calibrated at the smaller size when the gallery has grown.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from evaluate_models import samples_of
+from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, table
+from numpy.typing import NDArray
+from peers import PEERS, crops_of, embedded, open_peer
+
+from facedb.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation
+from facedb.answers import PROPOSED
+from facedb.encoder.bundle import BUNDLED, CARD
+from facedb.evaluation.intervals import rule_of_three
+from facedb.evaluation.metrics import fpir, rank_k, threshold_at
+from facedb.evaluation.samples import Samples
+from facedb.evaluation.splits import open_set_split, rows_of
+from facedb.evaluation.trial import Trial, enrolled_from, run_trial
+from facedb.faces import open_detector
+from facedb.strangers import StrangerCurve, expected_fpir
+
+WANTED = 0.01
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+SHARES = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+DRAWS = 5
+MOST_PHOTOS = 10
+
+
+def promise(samples: Samples, splits: int) -> dict[str, Any]:
+    split = open_set_split(samples, None)
+    enrolled = enrolled_from(samples.take(rows_of(samples, split.gallery)))
+    asked = samples.take(rows_of(samples, (*split.mated, *split.strangers)))
+    trial = run_trial(enrolled, asked, DEFAULT_AGGREGATION)
+    strangers = trial.stranger_distances
+    found = []
+    for seed in range(splits):
+        order = np.random.default_rng(seed).permutation(len(strangers))
+        one, other = order[: len(order) // 2], order[len(order) // 2 :]
+        threshold = StrangerCurve.observed(strangers[one], len(one)).threshold(WANTED)
+        found.append((threshold, fpir(strangers[other], threshold), _tpir(trial, threshold)))
+    thresholds, accepted, identified = np.array(found).T
+    return {
+        "gallery": len(enrolled.names),
+        "strangers_on_each_side": len(strangers) // 2,
+        "splits": splits,
+        "fpir_wanted": WANTED,
+        "fpir": _spread(accepted),
+        "tpir": _spread(identified),
+        "threshold": _spread(thresholds),
+        "each_fpir": accepted.tolist(),
+        # Of one split: a binomial of the strangers on the other side.
+        "chance_sd_of_one_split": float(np.sqrt(2 * WANTED * (1 - WANTED) / len(one))),
+    }
+
+
+def _tpir(trial: Trial, threshold: float) -> float:
+    ranks, own = trial.outcome.ranks[trial.mated], trial.outcome.own[trial.mated]
+    return float(np.mean((ranks == 1) & (own <= threshold)))
+
+
+def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+    error = float(values.std(ddof=1))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return {
+        "mean": float(values.mean()),
+        "sd": error,
+        "low": float(low),
+        "high": float(high),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+def people_of(samples: Samples, file: Path) -> Samples:
+    names = [line.split("\t")[0] for line in file.read_text().splitlines()[1:]]
+    return samples.take(np.isin(samples.names, names))
+
+
+def several_photos(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """Gallery of up to half of each person's photos, and everything else as probes."""
+    random = np.random.default_rng(seed)
+    enrolled = np.zeros(len(samples), dtype=np.bool_)
+    for name in np.unique(samples.names):
+        rows = random.permutation(np.flatnonzero(samples.names == name))
+        enrolled[rows[: min(MOST_PHOTOS, len(rows) // 2)]] = True
+    return samples.take(enrolled), samples.take(~enrolled)
+
+
+def aggregation_figures(samples: Samples) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for rule in AGGREGATIONS:
+        rows = []
+        for seed in range(DRAWS):
+            gallery, probes = several_photos(samples, seed)
+            trial = run_trial(enrolled_from(gallery), probes, rule)
+            ranks = trial.outcome.ranks[trial.mated]
+            rows.append([rank_k(ranks, [1])[1], *(trial.dir_at(at) for at in (0.003, 0.01, 0.1))])
+        names = ("rank_1", "dir_at_0.003", "dir_at_0.01", "dir_at_0.1")
+        mean, deviation = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
+        figures[rule] = {
+            "mean": dict(zip(names, mean.tolist(), strict=True)),
+            "sd_of_draws": dict(zip(names, deviation.tolist(), strict=True)),
+        }
+    best = max(figures, key=lambda rule: figures[rule]["mean"]["dir_at_0.01"])
+    return {"rules": figures, "best_by_dir_at_0.01": best}
+
+
+def proposals(samples: Samples) -> dict[str, Any]:
+    gallery, probes = several_photos(samples, 0)
+    enrolled = enrolled_from(gallery)
+    everybody = run_trial(enrolled, probes, DEFAULT_AGGREGATION)
+    first = everybody.outcome.first
+    # How many people have a nearer photo than the one who is first by the default rule?
+    as_owner = Samples(
+        enrolled.names[np.maximum(first, 0)],
+        probes.paths,
+        probes.digests,
+        probes.origins,
+        probes.kinds,
+        probes.vectors,
+        probes.shown,
+        probes.boxes,
+        probes.reasons,
+    )
+    place = run_trial(enrolled, as_owner, "nearest").outcome.ranks
+    return {
+        "probes": len(probes),
+        "people": len(enrolled.names),
+        "proposed": PROPOSED,
+        "outside": int((place > PROPOSED).sum()),
+        "largest_place": int(place.max()),
+    }
+
+
+def _galleries(samples: Samples, size: int, draws: int) -> list[tuple[Samples, Samples]]:
+    """Galleries of so many people with several photos, and all people with one as strangers."""
+    names, number = np.unique(samples.names, return_counts=True)
+    strangers = samples.take(np.isin(samples.names, names[number == 1]))
+    found = []
+    for seed in range(draws):
+        random = np.random.default_rng(seed)
+        people = random.choice(names[number > 1], size, replace=False)
+        rows = [np.flatnonzero(samples.names == name)[:5] for name in people]
+        found.append((samples.take(np.concatenate(rows)), strangers))
+    return found
+
+
+def _stranger_distances(
+    samples: Samples, size: int, rule: Aggregation
+) -> list[NDArray[np.float64]]:
+    return [
+        run_trial(enrolled_from(gallery), strangers, rule).stranger_distances
+        for gallery, strangers in _galleries(samples, size, DRAWS)
+    ]
+
+
+def by_size(train: Samples, test: Samples) -> list[dict[str, Any]]:
+    rows = []
+    for size in SIZES:
+        drawn = _stranger_distances(train, size, DEFAULT_AGGREGATION)
+        together = np.concatenate(drawn)
+        threshold = threshold_at(together, WANTED)
+        row = {
+            "people": size,
+            "strangers": len(drawn[0]),
+            "distance": threshold,
+            "fpir": WANTED,
+            "curve": [[share, threshold_at(together, share)] for share in SHARES[:-1]]
+            + [[1.0, float(together[np.isfinite(together)].max())]],
+        }
+        if size <= 496:
+            proved = _stranger_distances(test, size, DEFAULT_AGGREGATION)
+            accepted = [fpir(distances, threshold) for distances in proved]
+            row["proved_on"] = {
+                "people": "LFW peopleDevTest",
+                "strangers": len(proved[0]),
+                "fpir_mean": float(np.mean(accepted)),
+                "fpir_min": min(accepted),
+                "fpir_max": max(accepted),
+                "never_above_at_95_percent": rule_of_three(len(proved[0])),
+            }
+        rows.append(row)
+    return rows
+
+
+def grown(train: Samples) -> list[dict[str, float]]:
+    small = 100
+    before = np.concatenate(_stranger_distances(train, small, DEFAULT_AGGREGATION))
+    threshold = threshold_at(before, WANTED)
+    return [
+        {
+            "people": size,
+            "times": size / small,
+            "fpir": fpir(
+                np.concatenate(_stranger_distances(train, size, DEFAULT_AGGREGATION)), threshold
+            ),
+            "expected": expected_fpir(WANTED, small, size),
+        }
+        for size in (100, 200, 500, 1000)
+    ]
+
+
+@click.command(help=__doc__)
+@click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
+@click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
+@click.option("--detector", default=str(DETECTOR), show_default="YuNet beside the repository")
+@click.option("--peer", "peers", multiple=True, default=PEERS, show_default=True)
+@click.option("--splits", default=20, show_default=True)
+@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
+@click.option("--write-card", is_flag=True, help="Put the operating points into the bundle's card.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "evaluation-calibration.json"
+)
+def main(
+    lfw: Path,
+    models: Path,
+    detector: str,
+    peers: tuple[str, ...],
+    splits: int,
+    cache: Path,
+    write_card: bool,
+    out: Path,
+) -> None:
+    begun, opened = circumstances(0), open_detector(detector)
+    photos = sorted((lfw / "images").glob("*/*.webp"))
+    crops, shown = crops_of(photos, opened, cache, "lfw")
+    figures: dict[str, Any] = {}
+    for peer in peers:
+        encoder = open_peer(peer, models)
+        samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
+        train = people_of(samples, lfw / "peopleDevTrain.txt")
+        test = people_of(samples, lfw / "peopleDevTest.txt")
+        figures[peer] = {
+            "encoder": encoder.name,
+            "encoder_fingerprint": encoder.fingerprint,
+            "promise": promise(samples, splits),
+            "aggregation": {
+                "development": aggregation_figures(train),
+                "other_people": aggregation_figures(test),
+            },
+            "proposals": proposals(train),
+            "by_gallery_size": by_size(train, test),
+            "grown": grown(train),
+        }
+        show(peer, figures[peer])
+    finish(
+        {**begun, "detector": opened.fingerprint, "aggregation": DEFAULT_AGGREGATION, **figures},
+        [],
+        out,
+    )
+    if write_card:
+        _write_card(figures["bundled"]["by_gallery_size"], opened.fingerprint)
+
+
+def _write_card(sizes: list[dict[str, Any]], detector: str) -> None:
+    file = BUNDLED / CARD
+    card = json.loads(file.read_text(encoding="utf-8"))
+    card["threshold"]["by_gallery_size"] = [
+        {
+            **{name: size[name] for name in ("people", "strangers", "distance", "fpir")},
+            "curve": [[share, round(distance, 4)] for share, distance in size["curve"]],
+        }
+        for size in sizes
+    ]
+    card["threshold"]["aggregation"] = DEFAULT_AGGREGATION
+    card["threshold"]["detector"] = detector
+    file.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def show(peer: str, figures: dict[str, Any]) -> None:
+    kept = figures["promise"]["fpir"]
+    click.echo(
+        f"\n{peer}: FPIR {100 * kept['mean']:.2f} % "
+        f"({100 * kept['low']:.2f} to {100 * kept['high']:.2f} %)"
+    )
+    rules = figures["aggregation"]["development"]["rules"]
+    rows = [[rule, *row["mean"].values()] for rule, row in rules.items()]
+    table(f"{peer}: by rule", [("", "rank-1", "DIR 0.3 %", "1 %", "10 %"), *rows])
+    sizes = figures["by_gallery_size"]
+    proved = [size.get("proved_on", {}).get("fpir_mean", float("nan")) for size in sizes]
+    table(
+        f"{peer}: by size",
+        [
+            ("people", "distance", "proved FPIR"),
+            *(
+                (str(size["people"]), size["distance"], share)
+                for size, share in zip(sizes, proved, strict=True)
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

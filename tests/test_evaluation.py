@@ -1,0 +1,378 @@
+"""Protocols and the search behind them, against numbers worked out on paper and by brute force."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crops import CROPS, people_folder, person
+from numpy.typing import NDArray
+from photos_maker import save, scene
+from vectors import people, unit
+
+import facedb
+from facedb.aggregation import AGGREGATIONS, Aggregation, to_people
+from facedb.encoder.bundle import BUNDLED
+from facedb.errors import InputError
+from facedb.evaluation import curves, metrics
+from facedb.evaluation.intervals import bootstrap, rule_of_three, share_interval
+from facedb.evaluation.protocol import EvaluationOptions, evaluate, run_evaluation
+from facedb.evaluation.samples import Samples
+from facedb.evaluation.search import Probes, Templates, search
+from facedb.evaluation.splits import open_set_split, read_split
+from facedb.evaluation.trial import Trial, enrolled_from, run_trial
+from facedb.identify import FaceDB, Settings
+from facedb.store import Measurements, StoredProbe
+
+
+def samples(
+    names: list[str], vectors: NDArray[np.float32], photos: list[str] | None = None
+) -> Samples:
+    digests = np.array(photos or [f"{number:03}" for number in range(len(names))])
+    return Samples(
+        np.array(names),
+        tuple(f"{digest}.jpg" for digest in digests),
+        digests,
+        digests,
+        np.full(len(names), ""),
+        vectors,
+        np.any(vectors != 0, axis=1),
+        tuple([None] * len(names)),
+        tuple([None] * len(names)),
+    )
+
+
+def at(*degrees: float) -> NDArray[np.float32]:
+    """Unit vectors in a plane; the distance of two is the chord, 2 sin(difference / 2)."""
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def chord(degrees: float) -> float:
+    return float(2 * np.sin(np.radians(degrees) / 2))
+
+
+@pytest.fixture
+def paper() -> Trial:
+    """Ada at 0 degrees, Ben at 90, Cy at 180; eight probes, worked out on paper:
+
+    probe      of   at    nearest   own      rank
+    1          Ada  10    Ada 10    10       1
+    2          Ada  50    Ben 40    50       2
+    3          Ben  80    Ben 10    10       1
+    4          Ben  170   Cy  10    80       2
+    5          Cy   no face                  0
+    6 stranger      60    Ben 30
+    7 stranger      225   Cy  45
+    8 stranger      320   Ada 40
+    """
+    gallery = enrolled_from(samples(["Ada", "Ben", "Cy"], at(0, 90, 180), ["a", "b", "c"]))
+    vectors = at(10, 50, 80, 170, 0, 60, 225, 320)
+    vectors[4] = 0
+    names = ["Ada", "Ada", "Ben", "Ben", "Cy", "x", "y", "z"]
+    return run_trial(gallery, samples(names, vectors), "nearest")
+
+
+def test_the_paper_example(paper: Trial) -> None:
+    assert paper.mated.tolist() == [True] * 5 + [False] * 3
+    ranks, own = paper.outcome.ranks[:5], paper.outcome.own[:5]
+    assert ranks.tolist() == [1, 2, 1, 2, 0]
+    expected = [chord(10), chord(50), chord(10), chord(80), np.inf]
+    np.testing.assert_allclose(own, expected, atol=1e-7)
+    np.testing.assert_allclose(
+        paper.stranger_distances, [chord(30), chord(45), chord(40)], atol=1e-7
+    )
+    assert metrics.rank_k(ranks, [1, 2, 3]) == {1: 2 / 5, 2: 4 / 5, 3: 4 / 5}
+    assert curves.cmc(ranks, 3).tolist() == [2 / 5, 4 / 5, 4 / 5]
+    nearest = paper.outcome.nearest
+    assert metrics.tpir(ranks, nearest[:5], chord(35)) == 2 / 5
+    assert metrics.fpir(nearest[5:], chord(35)) == pytest.approx(1 / 3)
+    assert metrics.fnir(ranks, own, chord(60), within=1) == pytest.approx(3 / 5)
+    assert metrics.fnir(ranks, own, chord(60), within=2) == pytest.approx(2 / 5)
+    assert metrics.fnir(ranks, own, chord(5)) == 1.0
+
+
+def test_the_paper_example_where_strangers_set_the_threshold(paper: Trial) -> None:
+    # One of three may be accepted: 30 degrees. None: just below. Nobody is found below 10 degrees.
+    assert paper.dir_at(1 / 3) == pytest.approx(2 / 5)
+    assert paper.dir_at(0.1) == pytest.approx(2 / 5)
+    own = np.full(5, chord(31))
+    assert metrics.dir_at_fpir(paper.outcome.ranks[:5], own, paper.stranger_distances, 1 / 3) == 0
+    thresholds, accepted, missed = curves.det(
+        paper.outcome.ranks[:5], paper.outcome.own[:5], paper.stranger_distances
+    )
+    np.testing.assert_allclose(thresholds, [chord(30), chord(40), chord(45)], atol=1e-7)
+    np.testing.assert_allclose(accepted, [1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(missed, [3 / 5, 3 / 5, 3 / 5])
+
+
+def test_the_paper_example_by_label(paper: Trial) -> None:
+    # Ada: 1 of 2 found, 1 named: 2/3. Ben: 1 of 2 found, 2 named: 1/2. Cy and nobody: 0.
+    first = paper.outcome.first[:5]
+    assert first.tolist() == [0, 1, 1, 2, -1]
+    assert metrics.macro_f1(paper.owners[:5], first) == pytest.approx((2 / 3 + 1 / 2) / 4)
+    assert metrics.top_1(paper.owners[:5], first) == 2 / 5
+
+
+def test_holding_people_out_of_the_paper_example(paper: Trial) -> None:
+    # Without Ada, probe 1 at 10 degrees is 80 from Ben; without Ben, probe 3 is 80 from Ada.
+    expected = [chord(80), chord(40), chord(80), chord(10)]
+    np.testing.assert_allclose(paper.outcome.other[:4], expected, atol=1e-7)
+    assert paper.outcome.rival[:4].tolist() == [1, 1, 0, 2]
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_distances_to_people_by_brute_force(aggregation: Aggregation) -> None:
+    random = np.random.default_rng(3)
+    templates, probes = unit(random.normal(size=(12, 5))), unit(random.normal(size=(6, 5)))
+    owners = np.array([0, 0, 0, 0, 1, 3, 3, 4, 4, 4, 4, 4])
+    hidden = random.random((6, 12)) < 0.4
+    found = to_people(probes, templates, owners, 6, aggregation, hidden)
+    for row in range(6):
+        for owner in range(6):
+            left = templates[(owners == owner) & ~hidden[row]].astype(np.float64)
+            assert found[row, owner] == pytest.approx(by_hand(probes[row], left, aggregation))
+
+
+def by_hand(probe: NDArray[np.float32], templates: NDArray[np.float64], rule: str) -> float:
+    if not len(templates):
+        return float("inf")
+    near = sorted(float(np.linalg.norm(probe - template)) for template in templates)
+    mean = templates.sum(axis=0) / np.linalg.norm(templates.sum(axis=0))
+    to_mean = float(np.linalg.norm(probe - mean))
+    match rule:
+        case "nearest":
+            return near[0]
+        case "mean":
+            return to_mean
+        case "top-3":
+            return float(np.sqrt(np.mean(np.square(near[:3]))))
+    return min(near[0], to_mean)
+
+
+def test_search_in_blocks_equals_sorting_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedb.evaluation.search._CELLS", 700)
+    vectors = people(40, 3, seed=5)
+    names = np.repeat(np.arange(40), 3)
+    order = np.random.default_rng(1).permutation(120)
+    gallery, asked = order[:80], order[80:]
+    templates = Templates(vectors[gallery], names[gallery], gallery, 40)
+    probes = Probes(vectors[asked], np.ones(40, dtype=bool), names[asked], asked)
+    outcome = search(probes, templates, "nearest")
+    for row, probe in enumerate(asked):
+        near = np.full(40, np.inf)
+        for template in gallery:
+            distance = float(np.linalg.norm(vectors[probe] - vectors[template]))
+            near[names[template]] = min(near[names[template]], distance)
+        own = near[names[probe]]
+        assert outcome.ranks[row] == (np.sum(near < own) + 1 if np.isfinite(own) else 0)
+        assert outcome.nearest[row] == pytest.approx(near.min())
+        assert outcome.first[row] == near.argmin()
+
+
+def test_the_door_ranks_people_as_the_evaluation_does(tmp_path: Path) -> None:
+    folder = people_folder(tmp_path / "photos", count=8, photos=3)
+    probe = save(tmp_path / "probe.png", np.clip(scene(48, 48, 3) + 9.0, 0, 255).astype(np.uint8))
+    for aggregation in AGGREGATIONS:
+        db = facedb.open(tmp_path / "g", Settings(detector="none", aggregation=aggregation))
+        db.index_folder(folder)
+        (face,) = db.identify(probe, k=8)
+        ids, identities = db.gallery.store.identity_ids()
+        vectors = np.concatenate([block for _, block in db.gallery.store.added(0, 99)])
+        names = {person.identity_id: person.name for person in db.people.list()}
+        vector = db.encoder.embed(
+            db.detector.detect(facedb.identify.load_photo(probe))[0].crop[None]
+        )
+        expected = {
+            names[identity]: by_hand(
+                vector[0], vectors[identities == identity].astype(np.float64), aggregation
+            )
+            for identity in set(identities.tolist())
+        }
+        assert len(ids) == 24
+        shown = [(candidate.identity, candidate.distance) for candidate in face.candidates]
+        assert [name for name, _ in shown] == sorted(expected, key=lambda name: expected[name])
+        for name, distance in shown:
+            assert distance == pytest.approx(expected[name], abs=1e-6)
+
+
+def test_rule_of_three_and_bootstrap() -> None:
+    assert rule_of_three(300) == 0.01
+    assert share_interval(np.ones(60, dtype=bool), np.arange(60)) == (0.95, 1.0)
+    # 200 people, one photo each, half of them right: the binomial says 0.5 +- 1.96 * 0.0354.
+    hits = np.arange(200) % 2 == 0
+    low, high = share_interval(hits, np.arange(200))
+    assert low == pytest.approx(0.5 - 0.0693, abs=0.012)
+    assert high == pytest.approx(0.5 + 0.0693, abs=0.012)
+    # The same photos ten times over say no more than once, when people are drawn.
+    again = share_interval(np.repeat(hits, 10), np.repeat(np.arange(200), 10))
+    assert again == (low, high)
+    drawn = bootstrap(lambda rows: float(np.mean(hits[rows])), np.arange(200))
+    assert drawn.low == pytest.approx(low, abs=0.02)
+
+
+def test_pairs_of_both_kinds() -> None:
+    distances = np.array([0.2, 0.4, 0.4, 0.6, 0.9, 0.4, 0.7, 0.8, 1.0, np.inf])
+    same = np.arange(10) < 5
+    # Closer of 25 pairs: 0.2: 5; 0.4: 4.5 twice; 0.6: 4; 0.9: 2.
+    assert metrics.auc(distances, same) == pytest.approx((5 + 4.5 + 4.5 + 4 + 2) / 25)
+    # At 0.6 FNMR 1/5, FMR 1/5.
+    assert metrics.eer(distances, same) == pytest.approx(1 / 5)
+    assert metrics.tmr_at_fmr(distances, same, 0.0) == 1 / 5
+    assert metrics.tmr_at_fmr(distances, same, 0.2) == 4 / 5
+    assert metrics.tmr_at_fmr(distances, same, 1.0) == 1.0
+    assert np.isnan(metrics.auc(distances, np.ones(10, dtype=bool)))
+
+
+def brighter(folder: Path, seed: int, light: int, name: str) -> Path:
+    pixels = np.clip(scene(48, 48, seed).astype(int) + light, 0, 255).astype(np.uint8)
+    return save(folder / name, pixels)
+
+
+def empty_db(tmp_path: Path) -> FaceDB:
+    return facedb.open(tmp_path / "none", CROPS)
+
+
+def test_gallery_probe_unknown(tmp_path: Path) -> None:
+    top = tmp_path / "studio"
+    for seed in range(4):
+        brighter(top / "gallery" / f"P{seed}", seed, 0, "a.png")
+        brighter(top / "probe" / f"P{seed}", seed, 4, "b.png")
+    brighter(top / "unknown", 50, 0, "loose.png")
+    brighter(top / "unknown" / "P1", 51, 0, "other.png")
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.protocol, report.identities, report.templates) == ("folders", 4, 4)
+    # The P1 among the unknown is somebody else than the P1 who is enrolled.
+    assert (report.mated, report.non_mated) == (4, 2)
+    assert report.rank == {1: 1.0}
+    assert report.strangers == "non-mated probes"
+
+
+def test_train_and_val(tmp_path: Path) -> None:
+    top = tmp_path / "data"
+    for seed in range(3):
+        brighter(top / "train" / f"P{seed}", seed, 0, "a.png")
+        brighter(top / "val" / f"P{seed + 1}", seed + 1, 4, "b.png")
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.protocol, report.identities) == ("folders", 3)
+    assert (report.mated, report.non_mated) == (2, 1)
+    shutil.rmtree(top / "train" / "P1")
+    shutil.rmtree(top / "train" / "P2")
+    brighter(top / "val" / "P2", 2, 8, "c.png")
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.protocol, report.identities) == ("leave-one-out", 3)
+    assert (report.mated, report.non_mated, report.strangers) == (2, 2, "held out")
+
+
+def test_distorted_copies_are_counted_apart(tmp_path: Path) -> None:
+    top = tmp_path / "facecom"
+    for seed in range(4):
+        folder = top / f"P{seed}"
+        person(folder, seed, photos=2)
+        for stem in ("0000", "0001"):
+            brighter(folder / "distortion", seed, 6, f"{stem}_foggy.png")
+    # Another's picture by this name: it is taken for the other.
+    brighter(top / "P0" / "distortion", 1, 4, "0000_noisy.png")
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.mated, report.identities, report.templates) == (8, 4, 8)
+    rows = {row.kind: row for row in report.distortions}
+    assert list(rows) == ["clean", "foggy", "noisy"]
+    assert (rows["foggy"].probes, rows["foggy"].mated) == (8, 8)
+    assert (rows["foggy"].same_photo, rows["foggy"].cross_photo) == (1.0, 1.0)
+    assert (rows["noisy"].same_photo, rows["noisy"].cross_photo) == (0.0, 0.0)
+    assert rows["clean"].same_photo == 1.0
+
+
+def test_a_person_with_one_photo_has_no_cross_photo_figure(tmp_path: Path) -> None:
+    top = tmp_path / "facecom"
+    for seed in range(3):
+        person(top / f"P{seed}", seed, photos=1 + (seed > 0))
+        brighter(top / f"P{seed}" / "distortion", seed, 6, "0000_rainy.png")
+    (_, rainy) = evaluate(empty_db(tmp_path), str(top), (1,)).distortions
+    assert (rainy.probes, rainy.mated, rainy.same_photo) == (3, 2, 1.0)
+
+
+def test_a_split_is_stored_and_taken_again(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=5, photos=3)
+    brighter(top / "Alone", 40, 0, "a.png")
+    file = tmp_path / "split.json"
+    db = empty_db(tmp_path)
+    first, _ = run_evaluation(db, str(top), EvaluationOptions((1,), str(file), seed=4))
+    assert (first.protocol, first.identities, first.templates) == ("split", 5, 5)
+    assert (first.mated, first.non_mated) == (10, 1)
+    stored = json.loads(file.read_text())
+    assert (stored["seed"], len(stored["gallery"])) == (4, 5)
+    # The draw is in the file: another seed, another order of folders, the same figures.
+    shutil.copytree(top, tmp_path / "again" / "x")
+    again, _ = run_evaluation(
+        db, str(tmp_path / "again" / "x"), EvaluationOptions((1,), str(file), seed=5)
+    )
+    assert again.gallery_sha256 == first.gallery_sha256
+    assert (again.rank, again.dir) == (first.rank, first.dir)
+    shutil.rmtree(top / "Person 0")
+    with pytest.raises(InputError, match=r"3 of its photos are not in this folder"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), str(file)))
+    (tmp_path / "no.json").write_text("{}")
+    with pytest.raises(InputError, match="not a split"):
+        read_split(str(tmp_path / "no.json"))
+
+
+def test_seeds_draw_different_galleries() -> None:
+    made = samples([f"P{n // 4}" for n in range(40)], people(10, 4))
+    splits = [open_set_split(made, seed) for seed in range(5)]
+    assert len({split.gallery for split in splits}) == 5
+    for split in splits:
+        assert sorted(split.gallery + split.mated) == sorted(made.digests.tolist())
+    assert open_set_split(made, None).gallery == tuple(f"{4 * n:03}" for n in range(10))
+
+
+def test_photos_that_the_encoder_was_trained_on_are_no_probes(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=4, photos=2)
+    bundle = tmp_path / "encoder"
+    shutil.copytree(BUNDLED, bundle)
+    card = json.loads((bundle / "encoder.json").read_text())
+    photo = top / "Person 1" / "0000.png"
+    card["training"]["photos_sha256"] = [hashlib.sha256(photo.read_bytes()).hexdigest()]
+    (bundle / "encoder.json").write_text(json.dumps(card))
+    db = facedb.open(tmp_path / "none", Settings(encoder=str(bundle), detector="none"))
+    report = evaluate(db, str(top), (1,))
+    assert (report.trained_on, report.mated, report.non_mated) == (1, 6, 1)
+    forced, _ = run_evaluation(db, str(top), EvaluationOptions((1,), force=True))
+    assert (forced.trained_on, forced.mated) == (0, 8)
+    only = tmp_path / "only"
+    save_as = only / "Person 1" / "0000.png"
+    save_as.parent.mkdir(parents=True)
+    shutil.copy(photo, save_as)
+    with pytest.raises(InputError, match="trained on every one"):
+        evaluate(db, str(only), (1,))
+
+
+def test_kept_probes_are_not_encoded_again(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=4, photos=3)
+    db = facedb.open(tmp_path / "g", CROPS)
+    db.index_folder(people_folder(tmp_path / "train", count=4, photos=1))
+    options = EvaluationOptions((1,), keep=True)
+    first, trial = run_evaluation(db, str(top), options)
+    again, _ = run_evaluation(db, str(top), options)
+    assert (again.rank, again.mated, again.dir) == (first.rank, first.mated, first.dir)
+    assert again.probes_sha256 == first.probes_sha256
+    # What is kept is what is taken: with the people changed round, the answers are wrong.
+    kept = Measurements(db.gallery.store)
+    probes = kept.probes(trial.probes.digests.tolist())
+    assert len(probes) == len(trial.probes)
+    vectors = trial.probes.vectors[::-1]
+    kept.put_probes(
+        [
+            StoredProbe(digest, (0.0, 0.0, 1.0, 1.0), vector)
+            for digest, vector in zip(trial.probes.digests.tolist(), vectors, strict=True)
+        ]
+    )
+    wrong, _ = run_evaluation(db, str(top), options)
+    assert wrong.rank[1] < first.rank[1]
+    # Whoever is removed may be among the kept probes.
+    db.remove("Person 0")
+    assert Measurements(db.gallery.store).probes(list(probes)) == {}
