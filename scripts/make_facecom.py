@@ -141,6 +141,10 @@ def claim(layout: Layout) -> None:
             f"{record}: {layout.out} was begun with other options; choose another --out, or "
             "remove both"
         )
+    if not record.exists() and layout.out.exists() and any(layout.out.iterdir()):
+        raise click.ClickException(
+            f"{layout.out}: holds files that this script has no record of; choose another --out"
+        )
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(text)
 
