@@ -84,10 +84,11 @@ def _partner_of_person(
     else:
         share_wanted = np.where(versions > 1, cross_photo, 1.0)
     crossing = (share < share_wanted) & (others > 0)
-    return np.where(crossing, _of_another_photo(blocks, rows, at), _version(blocks, rows, at))
+    return np.where(crossing, another_photo(blocks, rows, at), _version(blocks, rows, at))
 
 
-def _of_another_photo(blocks: Blocks, rows: Rows, at: NDArray[np.float64]) -> Rows:
+def another_photo(blocks: Blocks, rows: Rows, at: NDArray[np.float64]) -> Rows:
+    """A picture of each row's person from another photo; float64[n] `at` in [0, 1) decides."""
     step = (at * blocks.other_photos[rows]).astype(np.int64)
     there = blocks.person_start[rows] + step
     there = there + np.where(there >= blocks.photo_start[rows], blocks.photo_count[rows], 0)
@@ -124,7 +125,8 @@ def people_batches(
 ) -> list[Rows]:
     """P x K batches: `people` people, `each` pictures of each, other photos first.
 
-    An epoch shows twice as many pictures as there are, as the pairs do. People with fewer pictures are not topped up.
+    An epoch shows twice as many pictures as there are, as the pairs do. People with fewer
+    pictures are not topped up.
     """
     several = [rows for rows in _rows_of_people(labels) if len(rows) > 1]
     people = min(people, len(several))

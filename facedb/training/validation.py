@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facedb.evaluation.metrics import auc, eer, threshold_at, tmr_at_fmr
 from facedb.training.data import CLEAN, Faces
-from facedb.training.samplers import Blocks, draw_pairs
+from facedb.training.samplers import Blocks, another_photo, draw_pairs
 from facedb.types import Embeddings, Pixels
 
 PUBLISHED_THRESHOLD: Final = 0.5
@@ -100,10 +100,8 @@ def crossing_pairs(faces: Faces) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     if not len(able):
         return np.empty((0, 2), np.int64), np.empty(0, np.bool_)
     first = rng.choice(able, _POSITIVES)
-    step = (rng.random(_POSITIVES) * blocks.other_photos[first]).astype(np.int64)
-    there = blocks.person_start[first] + step
-    there += np.where(there >= blocks.photo_start[first], blocks.photo_count[first], 0)
-    positives = np.column_stack([first, blocks.order[there]])
+    second = another_photo(blocks, first, rng.random(_POSITIVES))
+    positives = np.column_stack([first, second])
     negatives = rng.integers(0, len(faces), (_NEGATIVES, 2))
     negatives = negatives[faces.labels[negatives[:, 0]] != faces.labels[negatives[:, 1]]]
     pairs = np.concatenate([positives, negatives])
