@@ -299,8 +299,10 @@ class FaceDB:
         from facedb.evaluation.calibrate import calibrate
         from facedb.evaluation.samples import Eyes
 
-        folder = None if strangers is None else os.fspath(strangers)
-        eyes = Eyes(self.detector, self.encoder, Measurements(self.gallery.store) if keep else None)
+        folder, eyes = None, None
+        if strangers is not None:
+            kept = Measurements(self.gallery.store) if keep else None
+            folder, eyes = os.fspath(strangers), Eyes(self.detector, self.encoder, kept)
         report = calibrate(self.gallery, eyes, folder, fpir, self.settings.aggregation, progress)
         self._operating = None
         return report

@@ -259,11 +259,9 @@ def main(
         if peer != "dlib":
             figures[peer]["distorted"] = matrix(gallery, versions)
         show(peer, figures[peer])
-    finish(
-        {**begun, "detector": opened.fingerprint, "aggregation": DEFAULT_AGGREGATION, **figures},
-        [],
-        out,
-    )
+        # After each peer: what takes an hour is not lost with the last of them.
+        named = {"detector": opened.fingerprint, "aggregation": DEFAULT_AGGREGATION}
+        finish({**begun, **named, **figures}, [], out)
 
 
 def show(peer: str, figures: dict[str, Any]) -> None:
@@ -274,7 +272,8 @@ def show(peer: str, figures: dict[str, Any]) -> None:
     for group in ("distorted", "beside_dlib"):
         for label, row in figures.get(group, {"rows": {}})["rows"].items():
             lines.append((f"{group} {label}", row["rank"]["1"], row["dir"]["0.01"]))
-    table(f"{peer}: pairs {figures.get('accuracy', float('nan')):.4f}", lines)
+    accuracy = figures.get("accuracy")
+    table(peer if accuracy is None else f"{peer}: pairs {accuracy:.4f}", lines)
 
 
 if __name__ == "__main__":

@@ -376,3 +376,33 @@ def test_kept_probes_are_not_encoded_again(tmp_path: Path) -> None:
     # Whoever is removed may be among the kept probes.
     db.remove("Person 0")
     assert Measurements(db.gallery.store).probes(list(probes)) == {}
+
+
+def test_lfw_as_published(tmp_path: Path) -> None:
+    """Ten people with three photos, five with one; a pair of each kind in each of ten folds."""
+    top = tmp_path / "lfw"
+    for number in range(15):
+        name = f"Some_Body{number:02}"
+        for photo in range(3 if number < 10 else 1):
+            brighter(top / "images" / name, number, 3 * photo, f"{name}_{photo + 1:04}.png")
+    lines = ["10\t1"]
+    for number in range(10):
+        lines.append(f"Some_Body{number:02}\t1\t3")
+        lines.append(f"Some_Body{number:02}\t2\tSome_Body{(number + 5) % 15:02}\t1")
+    (top / "pairs.txt").write_text("\n".join(lines) + "\n")
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.protocol, report.identities, report.templates) == ("lfw", 10, 10)
+    assert (report.mated, report.non_mated) == (20, 5)
+    assert report.lfw is not None
+    assert (report.lfw.identification.identities, report.lfw.identification.probes) == (15, 20)
+    assert report.lfw.identification.rank[1] == 1.0
+    assert report.lfw.pairs is not None
+    assert (report.lfw.pairs.pairs, report.lfw.pairs.auc) == (20, 1.0)
+    assert len(report.lfw.pairs.accuracy) == 10
+    assert np.mean(report.lfw.pairs.accuracy) >= 0.9
+    assert [drawn.seed for drawn in report.lfw.resplits] == list(range(10))
+    assert {drawn.mated for drawn in report.lfw.resplits} == {20}
+    shutil.rmtree(top / "images" / "Some_Body03")
+    again = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert again.lfw is not None
+    assert again.lfw.pairs is None

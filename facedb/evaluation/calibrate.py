@@ -56,7 +56,7 @@ class CalibrationReport:
 
 def calibrate(
     gallery: Gallery,
-    eyes: Eyes,
+    eyes: Eyes | None,
     strangers: str | None,
     fpir: float,
     aggregation: Aggregation,
@@ -66,7 +66,7 @@ def calibrate(
 
     Args:
         gallery: whose threshold it becomes.
-        eyes: what reads the strangers' photos.
+        eyes: what reads the strangers' photos; None where there are none.
         strangers: a folder with a folder per person, or with loose photos, each then a person of
             its own; None holds the gallery's own people out in turn.
         fpir: the share of strangers that may be accepted, in (0, 1).
@@ -83,7 +83,7 @@ def calibrate(
             f"{gallery.folder}: {len(enrolled.names)} people are enrolled; a threshold is measured "
             "on a gallery of two or more: facedb index DIR"
         )
-    if strangers is None:
+    if strangers is None or eyes is None:
         trial, left_out = _held_out(enrolled, aggregation), 0
         refused: tuple[Refusal, ...] = ()
     else:
