@@ -152,6 +152,8 @@ def claim(layout: Layout) -> None:
 def build(layout: Layout, photos: list[str], jobs: int) -> int:
     """How many files were written."""
     make = partial(make_photo, layout)
+    if jobs == 1:
+        return sum(shown(map(make, photos), len(photos), layout.out.name))
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=use_one_thread) as pool:
         return sum(shown(pool.map(make, photos, chunksize=8), len(photos), layout.out.name))

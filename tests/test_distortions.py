@@ -129,7 +129,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"Person{number}/Person{number}_0001"
         photo = top / "data" / "lfw" / "images" / f"{name}.webp"
         photo.parent.mkdir(parents=True)
-        Image.open(file).resize((64, 64)).save(photo, lossless=True)
+        Image.fromarray(load_photo(file).pixels).resize((64, 64)).save(photo, lossless=True)
         names.append(name)
     (lists / "train.txt").write_text("\n".join(names[:2]) + "\n")
     (lists / "val.txt").write_text(names[2] + "\n")
@@ -141,7 +141,7 @@ def make(shared: Path, out: Path, *options: str) -> subprocess.CompletedProcess[
     command = [sys.executable, script, "--out", str(out), "--shared", str(shared), *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [*command, "--jobs", "1", "--size", "64"],
+        [*command, "--size", "64"],
         capture_output=True, text=True, check=False, env=environment,
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def tree(top: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def layout(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("layout") / "facecom"
-    run = make(shared, out)
+    run = make(shared, out, "--jobs", "2")
     assert run.returncode == 0, run.stderr
     return out
 
@@ -166,7 +166,8 @@ def test_the_layout(layout: Path) -> None:
         expected.add(f"{part}/{person}/{person}_0001.jpg")
         expected |= {f"{part}/{person}/distortion/{person}_0001_{kind}.jpg" for kind in KINDS}
     assert set(tree(layout)) == expected
-    assert Image.open(layout / "train" / "Person0" / "Person0_0001.jpg").size == (64, 64)
+    with Image.open(layout / "train" / "Person0" / "Person0_0001.jpg") as clean:
+        assert clean.size == (64, 64)
     assert json.loads((layout / "train.json").read_text())["severity"] == DEFAULT_SEVERITY
 
 
@@ -181,7 +182,7 @@ def test_a_layout_that_was_cut_off_is_completed_to_the_same_bytes(
     torn.write_bytes(torn.read_bytes()[:500])
     kept = again / "val" / "Person2" / "Person2_0001.jpg"
     age = kept.stat().st_mtime_ns
-    run = make(shared, again)
+    run = make(shared, again, "--jobs", "1")
     assert run.returncode == 0, run.stderr
     assert "train: 2 photos, 9 files written" in run.stdout
     assert tree(again) == whole
@@ -189,7 +190,7 @@ def test_a_layout_that_was_cut_off_is_completed_to_the_same_bytes(
 
 
 def test_drawn_distortions_are_some_of_all(shared: Path, layout: Path, tmp_path: Path) -> None:
-    run = make(shared, tmp_path / "some", "--drawn", "2", "--list", "train")
+    run = make(shared, tmp_path / "some", "--drawn", "2", "--list", "train", "--jobs", "1")
     assert run.returncode == 0, run.stderr
     some, whole = tree(tmp_path / "some"), tree(layout)
     assert sum("distortion" in name for name in some) == 2 * 2
@@ -198,12 +199,9 @@ def test_drawn_distortions_are_some_of_all(shared: Path, layout: Path, tmp_path:
     assert some.items() <= whole.items()
 
 
-@pytest.mark.parametrize("options", [("--seed", "2"), ("--drawn", "3"), ("--severity", "1")])
-def test_other_options_do_not_mix_into_a_layout(
-    shared: Path, layout: Path, options: tuple[str, str]
-) -> None:
+def test_other_options_do_not_mix_into_a_layout(shared: Path, layout: Path) -> None:
     before = tree(layout)
-    run = make(shared, layout, *options)
+    run = make(shared, layout, "--severity", "1")
     assert run.returncode == 1
     assert "other options" in run.stderr
     assert tree(layout) == before

@@ -4,9 +4,10 @@ The default severity was chosen once, before any model was compared under it, so
 encoder suffers from each kind about as much as from the kind's counterpart in FACECOM
 (scripts/measure_distortions.py; docs/results/distortions.json has the figures).
 
-blurred, lowlight, noisy and resized are transforms of Albumentations. Fog, rain and sun are drawn
-here: RandomFog takes 40 ms for a photo of 250 pixels, RandomRain knows three densities, and the
-look of RandomSunFlare depends on the photo's size in pixels. All lengths are parts of a photo's
+blurred, lowlight and noisy are transforms of Albumentations. The others are made here: RandomFog
+takes 40 ms for a photo of 250 pixels, RandomRain knows three densities, the look of RandomSunFlare
+depends on the photo's size in pixels, and Downscale shifts a photo by up to a pixel where the
+smaller size is not a whole number. All lengths are parts of a photo's
 side (the square root of its area), so that a crop of 112 pixels and a photo of 250 look alike.
 """
 
@@ -91,6 +92,8 @@ def distort(pixels: Pixels, kind: str, severity: int | None = None, seed: int = 
             return _rainy(pixels, level, np.random.default_rng(number))
         case "sunny":
             return _sunny(pixels, level, np.random.default_rng(number))
+        case "resized":
+            return _resized(pixels, level)
         case _:
             transform = _transform(kind, level, pixels.shape[0], pixels.shape[1])
             transform.set_random_seed(number)
@@ -122,12 +125,8 @@ def _transform(kind: str, level: float, height: int, width: int) -> Any:
             less = level - 1
             dark = A.RandomBrightnessContrast((0, 0), (less, less), p=1)
             return A.Compose([dark, _grain(A, _DARK_GRAIN, side)])
-        case "noisy":
-            return _grain(A, level, side)
         case _:
-            scale = max(level, 1 / min(height, width))
-            how = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
-            return A.Downscale((scale, scale), how, p=1)
+            return _grain(A, level, side)
 
 
 def _grain(A: Any, deviation: float, side: float) -> Any:
@@ -147,6 +146,14 @@ def _albumentations() -> Any:
             "Albumentations is not installed; from a clone: pip install '.[train]'"
         ) from error
     return albumentations
+
+
+def _resized(pixels: Pixels, share: float) -> Pixels:
+    """Made smaller, then as large as it was."""
+    height, width = pixels.shape[:2]
+    size = max(1, round(width * share)), max(1, round(height * share))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height)), np.uint8)
 
 
 def _foggy(pixels: Pixels, share: float, random: np.random.Generator) -> Pixels:
