@@ -36,13 +36,19 @@ sys.path.insert(0, str(ROOT))
 
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish  # noqa: E402
 
+from facedb.encoder import open_encoder  # noqa: E402
+from facedb.faces import open_detector  # noqa: E402
+from facedb.photos import walk_people  # noqa: E402
 from facedb.training import loop  # noqa: E402
+from facedb.training.data import read_faces  # noqa: E402
 from facedb.training.figures import distance_box_plot, tsne  # noqa: E402
 from facedb.training.geometry import Embedded, validation_pairs  # noqa: E402
 from facedb.training.loop import train  # noqa: E402
 from facedb.training.margin import margin_study, margin_table  # noqa: E402
 from facedb.training.recipes import Recipe, recipe  # noqa: E402
 from facedb.training.request import EpochRow, TrainRequest  # noqa: E402
+from facedb.training.teacher import embed, open_teacher  # noqa: E402
+from facedb.training.validation import validate  # noqa: E402
 
 TEACHER = SHARED / "models" / "insightface_y1_mobilefacenet_128.onnx"
 MINED = {"sampler": "pk", "batch_size": 64, "cross_photo": -1.0}
@@ -206,6 +212,26 @@ def run(
 
 @main.command()
 @_options
+def baselines(data: Path, out: Path, results: Path) -> None:
+    """Measure encoders that are not trained further on the same validation photos."""
+    del out
+    started = circumstances(1)
+    proof = read_faces(walk_people(data / "val").entries, open_detector("none"), 112)
+    encoders = {"bundled": open_encoder("bundled", "cpu"), "y1": open_teacher(str(TEACHER))}
+    measured = {name: validate(embed(one, proof.crops), proof) for name, one in encoders.items()}
+    result = started | {
+        "data": data.name,
+        "detector": "none",
+        "encoders": {
+            name: {"metrics": found.metrics, "by_distortion": found.by_distortion}
+            for name, found in measured.items()
+        },
+    }
+    finish(result, [], results / "train-baselines.json")
+
+
+@main.command()
+@_options
 @click.option("--network", default="convnext_atto", show_default=True)
 def resume(data: Path, out: Path, results: Path, network: str) -> None:
     """Kill -9 a run in the middle of an epoch, go on, and compare with an unbroken one."""
@@ -265,6 +291,14 @@ def results_of(cell: Cell, results: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in files]
 
 
+def baselines_of(results: Path) -> dict[str, Any]:
+    """Name -> figures of the encoders that were not trained further."""
+    file = results / "train-baselines.json"
+    words = {"bundled": "bundled encoder, untrained here", "y1": "its teacher y1"}
+    known = json.loads(file.read_text())["encoders"] if file.exists() else {}
+    return {words[name]: figures for name, figures in known.items()}
+
+
 def percent(values: Sequence[float | None]) -> str:
     """Mean and, of several seeds, standard deviation, in percent."""
     known = [100 * value for value in values if value is not None]
@@ -288,6 +322,8 @@ def figures_table(results: Path) -> str:
         if not found:
             continue
         if not rows:
+            for name, encoder in baselines_of(results).items():
+                rows.append([name, *(percent([encoder["metrics"][n]]) for n in FIGURES.values())])
             thumbnail = found[0]["report"]["thumbnail"]
             rows.append(
                 ["16x16 grey thumbnail", *(percent([thumbnail[n]]) for n in FIGURES.values())]
@@ -310,6 +346,8 @@ def distortion_table(results: Path) -> str:
         if not rows:
             table = found[0]["thumbnail_by_distortion"]
             kinds = sorted(table, key=lambda kind: (kind != "clean", kind))
+            for name, encoder in baselines_of(results).items():
+                rows.append([name, *_ranks([encoder["by_distortion"]], kinds)])
             rows.append(["16x16 grey thumbnail", *_ranks([table], kinds)])
         tables = [result["report"]["by_distortion"] for result in found]
         rows.append([f"`{cell.name}`", *_ranks(tables, kinds)])
