@@ -8,7 +8,8 @@ blurred, lowlight and noisy are transforms of Albumentations. The others are mad
 takes 40 ms for a photo of 250 pixels, RandomRain knows three densities, the look of RandomSunFlare
 depends on the photo's size in pixels, and Downscale shifts a photo by up to a pixel where the
 smaller size is not a whole number. All lengths are parts of a photo's
-side (the square root of its area), so that a crop of 112 pixels and a photo of 250 look alike.
+side (the square root of its area), so that a crop of 112 pixels and a photo of 250 look alike; but
+resized takes a share of whatever pixels there are.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def _resized(pixels: Pixels, share: float) -> Pixels:
 def _foggy(pixels: Pixels, share: float, random: np.random.Generator) -> Pixels:
     """Grey-white air, denser in places: clouds are random on a few cells, then interpolated."""
     cells = random.random((_FOG_CELLS, _FOG_CELLS), np.float32)
-    clouds = _spread(0.3 * (cells - cells.mean()), pixels)
+    clouds = _spread(np.asarray(0.3 * (cells - cells.mean()), np.float32), pixels)
     return _cover(pixels, _FOG, share + clouds)
 
 
