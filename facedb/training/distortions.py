@@ -8,8 +8,7 @@ blurred, lowlight and noisy are transforms of Albumentations. The others are mad
 takes 40 ms for a photo of 250 pixels, RandomRain knows three densities, the look of RandomSunFlare
 depends on the photo's size in pixels, and Downscale shifts a photo by up to a pixel where the
 smaller size is not a whole number. All lengths are parts of a photo's
-side (the square root of its area), so that a crop of 112 pixels and a photo of 250 look alike; but
-resized takes a share of whatever pixels there are.
+side (the square root of its area), so that a crop of 112 pixels and a photo of 250 look alike.
 """
 
 from __future__ import annotations
@@ -160,7 +159,7 @@ def _resized(pixels: Pixels, share: float) -> Pixels:
 def _foggy(pixels: Pixels, share: float, random: np.random.Generator) -> Pixels:
     """Grey-white air, denser in places: clouds are random on a few cells, then interpolated."""
     cells = random.random((_FOG_CELLS, _FOG_CELLS), np.float32)
-    clouds = _spread(np.asarray(0.3 * (cells - cells.mean()), np.float32), pixels)
+    clouds = _spread(0.3 * (cells - cells.mean()), pixels)
     return _cover(pixels, _FOG, share + clouds)
 
 
@@ -176,7 +175,7 @@ def _rainy(pixels: Pixels, streaks: float, random: np.random.Generator) -> Pixel
     rain = np.full((down, across), 30, np.uint8)
     for first, shade in enumerate((130, 175, 220)):
         cv2.polylines(rain, list(lines[first::3]), False, shade, 1, cv2.LINE_AA)
-    return _cover(pixels, _DROP, _spread(rain.astype(np.float32) / 255, pixels))
+    return _cover(pixels, _DROP, _spread(rain.astype(np.float32) / np.float32(255), pixels))
 
 
 def _sunny(pixels: Pixels, radius: float, random: np.random.Generator) -> Pixels:
