@@ -85,7 +85,8 @@ def test_a_higher_severity_changes_more(kind: str, photo: Pixels) -> None:
     assert changes == sorted(set(changes))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# resized takes a share of the pixels there are: what is lost hangs on how many there were.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "resized"])
 def test_a_small_photo_looks_like_a_large_one(kind: str, photo: Pixels) -> None:
     """Distorted small, or distorted large and made small: about the same change."""
 
