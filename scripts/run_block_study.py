@@ -108,6 +108,7 @@ def main() -> None:
 @click.option("--quick", is_flag=True, help="For a CPU: 10,000 photos, 5 epochs, 1 seed.")
 @click.option("--minutes", type=float, help="Stop in time, to go on with the same command.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where.")
+@click.option("--no-compile", is_flag=True, help="On a GPU without a C compiler for torch.compile.")
 @click.option("--threads", type=int, help="Of a CPU. Two runs of one thread beat one of two.")
 def run(data: Path, runs: Path, out: Path, **options: Any) -> None:
     """Train whatever is missing of the study, then summarise it."""
@@ -169,7 +170,8 @@ def prepare(cifar: Cifar10, folder: Path, started: float, options: dict[str, Any
     minutes = options["minutes"]
     deadline = started + 60 * minutes if minutes else float("inf")
     curve = min(len(test.labels), QUICK_CURVE if options["quick"] else len(test.labels))
-    return Study(folder, *photos, test, curve, on_gpu, deadline)
+    compiled = on_gpu and not options["no_compile"]
+    return Study(folder, *photos, test, curve, compiled, deadline)
 
 
 def estimate(study: Study, plans: Sequence[Plan]) -> None:
