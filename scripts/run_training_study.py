@@ -411,8 +411,10 @@ def fill(document: Path, tables: dict[str, str]) -> None:
     """Put tables between `<!-- NAME -->` and `<!-- end -->` of a document."""
     text = document.read_text(encoding="utf-8")
     for name, table in tables.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        text, count = pattern.subn(lambda found, table=table: found[1] + table + found[2], text)
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, count = pattern.subn(
+            lambda found, new=table: f"{found[1]}\n{new}\n\n{found[2]}", text
+        )
         if not count:
             raise click.ClickException(f"{document}: no place for the table {name}")
     document.write_text(text, encoding="utf-8")
