@@ -1,0 +1,241 @@
+"""The run: views from worker processes, one cycle of the learning rate, an average of the weights.
+
+A run is sized by steps or by active minutes, may be killed at any moment, and goes on from its
+checkpoint; sized by steps, it ends with the weights of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from facedb.errors import InputError
+from facedb.training.checkpoint import load, save
+from facedb.training.detector.losses import Parts, distillation
+from facedb.training.detector.material import Material
+from facedb.training.detector.network import DetectorNetwork, as_rows
+from facedb.training.detector.teacher import Teacher
+from facedb.training.detector.views import SIDE, clean_view, worsened
+
+CHECKPOINT: Final = "detector.pt"
+_WARM: Final = 0.05
+_CLIP: Final = 5.0
+_DECAY: Final = 0.02
+_AVERAGED: Final = 0.998
+_FOREVER: Final = 10**12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    Attributes:
+        steps: how long, in batches; None is as many as the minutes allow.
+        minutes: how long, in minutes of training over all runs; None is as long as it takes.
+        batch: views in a batch.
+        rate: the highest learning rate of AdamW.
+        side: of a view in pixels, a multiple of 32.
+        seed: of the weights and the views.
+        workers: processes that make views; 0 makes them in this one.
+        seconds: between two checkpoints.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 16
+    rate: float = 3e-3
+    side: int = SIDE
+    seed: int = 0
+    workers: int = 1
+    seconds: float = 60.0
+
+    def progress(self, step: int, seconds: float) -> float:
+        """How much of the run is over, in [0, 1]: by steps or by minutes, whichever is more."""
+        by_steps = step / self.steps if self.steps is not None else 0.0
+        by_minutes = seconds / 60 / self.minutes if self.minutes is not None else 0.0
+        return min(1.0, max(by_steps, by_minutes))
+
+    def rate_at(self, progress: float) -> float:
+        """A short rise, then half a cosine down to zero (one cycle; Smith and Topin, 2018)."""
+        if progress < _WARM:
+            return self.rate * (progress + 1e-3) / _WARM
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (progress - _WARM) / (1 - _WARM)))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a batch of a run did: for the log, and for the caller to stop at."""
+
+    step: int
+    seconds: float
+    rate: float
+    parts: Parts
+
+
+class Views(Dataset[tuple[Tensor, Tensor]]):
+    """View number -> what the student sees, uint8[3, side, side] BGR; the teacher's answers."""
+
+    def __init__(self, material: Material, model: Path, seed: int, side: int) -> None:
+        self._material, self._model, self._seed, self._side = material, model, seed, side
+        self._teacher: Teacher | None = None
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        if self._teacher is None:  # opened by the process that asks it
+            cv2.setNumThreads(0)
+            self._teacher = Teacher(self._model)
+        random = np.random.default_rng([self._seed, number])
+        view = clean_view(self._material, random, self._side)
+        answers = self._teacher.answers(view)
+        shown = worsened(view, random).transpose(2, 0, 1)[::-1]
+        return torch.from_numpy(shown.copy()), torch.from_numpy(answers)
+
+
+class Run:
+    """A network on its way, and what is needed to go on with it.
+
+    Args:
+        plan: how to train; its steps and minutes may differ when a run goes on.
+        begin: weights to begin from, where it is no new network.
+    """
+
+    def __init__(self, plan: Plan, begin: dict[str, Tensor] | None = None) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan = plan
+        self.network = DetectorNetwork().to(memory_format=torch.channels_last)
+        if begin is not None:
+            self.network.load_state_dict(begin)
+        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(_groups(self.network), lr=plan.rate)
+        self.step, self.seconds = 0, 0.0
+
+    def train(self, dataset: Views) -> Iterator[Seen]:
+        """Batch after batch, until the plan is over."""
+        first = self.step * self.plan.batch
+        loader = DataLoader(
+            dataset,
+            self.plan.batch,
+            sampler=range(first, _FOREVER),
+            num_workers=self.plan.workers,
+        )
+        self.network.train()
+        batches = iter(loader)
+        while (progress := self.plan.progress(self.step, self.seconds)) < 1:
+            started = time.monotonic()
+            rate = self.plan.rate_at(progress)
+            parts = self._learn(next(batches), rate)
+            self.step += 1
+            self.seconds += time.monotonic() - started
+            yield Seen(self.step, self.seconds, rate, parts)
+
+    def _learn(self, batch: tuple[Tensor, Tensor], rate: float) -> Parts:
+        views, targets = batch
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        pixels = views.float().contiguous(memory_format=torch.channels_last)
+        parts = distillation(as_rows(self.network(pixels)), targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        self.optimiser.step()
+        self._follow()
+        return parts
+
+    def _follow(self) -> None:
+        """The average goes a little towards the weights; faster while there are few to average."""
+        share = 1 - min(_AVERAGED, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, share)
+                else:
+                    self.average[name].copy_(value)
+
+    def keep(self, folder: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "belongs": _belongs(self.plan),
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        save(folder / CHECKPOINT, state)
+
+    def recall(self, folder: Path) -> bool:
+        """Go on from the checkpoint in a folder; False where there is none.
+
+        Raises:
+            InputError: it is damaged, or of a run with another seed, batch, rate or side.
+        """
+        state = load(folder / CHECKPOINT, _belongs(self.plan))
+        if state is None:
+            return False
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average = state["average"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        return True
+
+
+def train(run: Run, dataset: Views, folder: Path, tell: Callable[[dict[str, float]], None]) -> None:
+    """Train to the plan's end; checkpoints, and a line to `tell` with each.
+
+    Args:
+        run: new, or recalled.
+        dataset: the views.
+        folder: of the checkpoint.
+        tell: takes step, minutes, rate, and the mean losses since the last line.
+    """
+    kept, losses = time.monotonic(), list[tuple[float, ...]]()
+    for seen in run.train(dataset):
+        parts = seen.parts
+        losses.append(tuple(part.item() for part in (parts.score, parts.box, parts.landmarks)))
+        over = run.plan.progress(seen.step, seen.seconds) >= 1
+        if over or time.monotonic() - kept >= run.plan.seconds:
+            run.keep(folder)
+            tell(_line(seen, losses))
+            kept, losses = time.monotonic(), []
+
+
+def averaged(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The averaged weights in a folder's checkpoint, and the run's step, seconds and plan.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    state = load(folder / CHECKPOINT, {})
+    if state is None:
+        raise InputError(f"{folder}: no {CHECKPOINT}; train first")
+    facts = {"step": state["step"], "seconds": state["seconds"], **state["belongs"]}
+    return state["average"], facts
+
+
+def _line(seen: Seen, losses: list[tuple[float, ...]]) -> dict[str, float]:
+    means = np.mean(losses, axis=0).round(4).tolist()
+    named = dict(zip(("score", "box", "landmarks"), means, strict=True))
+    return {"step": seen.step, "minutes": round(seen.seconds / 60, 2), "rate": seen.rate} | named
+
+
+def _belongs(plan: Plan) -> dict[str, Any]:
+    return {"seed": plan.seed, "batch": plan.batch, "rate": plan.rate, "side": plan.side}
+
+
+def _groups(network: nn.Module) -> list[dict[str, Any]]:
+    """Kernels decay; vectors (biases, normalisation) do not."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": _DECAY},
+        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+    ]

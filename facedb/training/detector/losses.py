@@ -1,0 +1,97 @@
+"""How far the student's answers are from the teacher's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FACE: Final = 0.2
+"""Cells that the teacher scores this or more teach boxes and landmarks."""
+
+BOX_WEIGHT: Final = 2.0
+LANDMARK_WEIGHT: Final = 12.0
+_BEND: Final = 0.02
+_LARGEST: Final = 6.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three losses, scalars; `total` is what is minimised."""
+
+    score: Tensor
+    box: Tensor
+    landmarks: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.score + BOX_WEIGHT * self.box + LANDMARK_WEIGHT * self.landmarks
+
+
+def distillation(answers: Tensor, targets: Tensor) -> Parts:
+    """The losses of a batch, each divided by the sum of the teacher's scores.
+
+    The score's is the quality focal loss (Li et al., Generalized Focal Loss, 2020; exponent 1):
+    cross-entropy against a soft target, weighted by the distance to it. Boxes and landmarks count
+    where the teacher scores FACE or more, as much as it scores.
+
+    Args:
+        answers: float32[n, cells, 15] of the network, the score a logit.
+        targets: float32[n, cells, 15] of the teacher, the score in [0, 1].
+    """
+    wanted = targets[..., 0]
+    entropy = F.binary_cross_entropy_with_logits(answers[..., 0], wanted, reduction="none")
+    distance = (answers[..., 0].sigmoid() - wanted).abs().detach()
+    mass = wanted.sum().clamp(min=1.0)
+    chosen = wanted >= FACE
+    own, other, weight = answers[chosen], targets[chosen], wanted[chosen]
+    return Parts(
+        (entropy * distance).sum() / mass,
+        (box_loss(own[:, 1:5], other[:, 1:5]) * weight).sum() / mass,
+        (landmark_loss(own[:, 5:], other) * weight).sum() / mass,
+    )
+
+
+def box_loss(own: Tensor, other: Tensor) -> Tensor:
+    """1 - DIoU (Zheng et al., Distance-IoU Loss, 2020) and the error of the sizes' logarithms.
+
+    Args:
+        own: float32[m, 4], centre and logarithm of the size.
+        other: the same, of the same cells.
+
+    Returns:
+        float32[m], at least 0.
+    """
+    low, high, size = _corners(own)
+    other_low, other_high, other_size = _corners(other)
+    common = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0)
+    common = common.prod(dim=1)
+    overlap = common / (size.prod(dim=1) + other_size.prod(dim=1) - common)
+    hull = torch.maximum(high, other_high) - torch.minimum(low, other_low)
+    apart = (own[:, :2] - other[:, :2]).square().sum(dim=1) / hull.square().sum(dim=1)
+    sizes = F.smooth_l1_loss(own[:, 2:], other[:, 2:], beta=0.1, reduction="none").sum(dim=1)
+    return 1 - overlap + apart + sizes
+
+
+def _corners(box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # An untrained network's sizes must not overflow.
+    size = box[:, 2:].clamp(max=_LARGEST).exp()
+    return box[:, :2] - size / 2, box[:, :2] + size / 2, size
+
+
+def landmark_loss(own: Tensor, other: Tensor) -> Tensor:
+    """The mean error of the ten numbers in face sizes, rounded off (smooth L1) under _BEND.
+
+    Args:
+        own: float32[m, 10], landmarks.
+        other: float32[m, 15], the teacher's whole answers.
+
+    Returns:
+        float32[m], at least 0.
+    """
+    face = other[:, 3:5].mean(dim=1, keepdim=True).exp()
+    error = (own - other[:, 5:]) / face
+    return F.smooth_l1_loss(error, torch.zeros_like(error), beta=_BEND, reduction="none").mean(1)

@@ -1,0 +1,115 @@
+"""The detector: depthwise-separable convolutions, a small top-down path, one head a stride."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDES: Final = (8, 16, 32)
+VALUES: Final = 15
+"""A cell's answer: the score's logit, four of the box, ten of the landmarks."""
+
+INPUT_SCALE: Final = 1 / 64
+_RARE: Final = -4.0
+_USUAL_SIZE: Final = 1.0
+
+
+def convolution(inside: int, outside: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    """A dense convolution, normalised and rectified."""
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Block(nn.Module):
+    """Depthwise, then pointwise (Howard et al., MobileNets, 2017); added to what came in if alike.
+
+    Args:
+        inside: channels in.
+        outside: channels out.
+        kernel: side of the depthwise kernel.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, inside: int, outside: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.across = nn.Sequential(
+            nn.Conv2d(inside, inside, kernel, stride, kernel // 2, groups=inside, bias=False),
+            nn.BatchNorm2d(inside),
+        )
+        self.mix = nn.Sequential(nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside))
+        self.alike = inside == outside and stride == 1
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """float[n, inside, h, w] -> float[n, outside, h / stride, w / stride]."""
+        mixed: Tensor = self.mix(self.across(maps))
+        return F.relu(mixed + maps if self.alike else mixed)
+
+
+class DetectorNetwork(nn.Module):
+    """Pixels to a map of answers for each of STRIDES.
+
+    Args:
+        widths: channels of the maps at strides 2, 4, 8, 16 and 32.
+        neck: channels of the maps that the heads see.
+    """
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 96), neck: int = 64) -> None:
+        super().__init__()
+        first, second, eighth, sixteenth, last = widths
+        self.options = {"widths": list(widths), "neck": neck}
+        self.stem = nn.Sequential(
+            convolution(3, first, 3, 2), Block(first, second, 3, 2), Block(second, second)
+        )
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(Block(second, eighth, 3, 2), Block(eighth, eighth)),
+                nn.Sequential(Block(eighth, sixteenth, 3, 2), *_same(sixteenth, 2)),
+                nn.Sequential(Block(sixteenth, last, 3, 2), *_same(last, 2)),
+            ]
+        )
+        self.laterals = nn.ModuleList([convolution(width, neck) for width in widths[2:]])
+        self.heads = nn.ModuleList([_head(neck) for _ in STRIDES])
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """The answers, one map for each of STRIDES.
+
+        Args:
+            pixels: float32[n, 3, H, W] BGR 0..255, H and W multiples of 32.
+
+        Returns:
+            float32[n, VALUES, H / stride, W / stride] each. The box is its centre's offset from
+            the cell's corner and the logarithm of its size, the landmarks are offsets, all in
+            strides.
+        """
+        maps, levels = self.stem(pixels * INPUT_SCALE), list[Tensor]()
+        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+            maps = stage(maps)
+            levels.append(lateral(maps))
+        for finer in (1, 0):
+            levels[finer] = levels[finer] + F.interpolate(levels[finer + 1], scale_factor=2.0)
+        return [head(level) for head, level in zip(self.heads, levels, strict=True)]
+
+
+def _same(width: int, count: int) -> list[Block]:
+    return [Block(width, width, 5) for _ in range(count)]
+
+
+def _head(width: int) -> nn.Sequential:
+    answer = nn.Conv2d(width, VALUES, 1)
+    nn.init.normal_(answer.weight, std=0.01)
+    usual = torch.zeros(VALUES)
+    usual[0], usual[3:5] = _RARE, _USUAL_SIZE
+    answer.bias = nn.Parameter(usual)
+    return nn.Sequential(Block(width, width), answer)
+
+
+def as_rows(maps: Sequence[Tensor]) -> Tensor:
+    """float[n, VALUES, h, w] a stride -> float[n, cells, VALUES], the finest stride first."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).float()

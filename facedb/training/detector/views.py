@@ -1,0 +1,148 @@
+"""Views: what teacher and student look at, cut, turned and tiled out of the material.
+
+A view is a function of its number and the seed alone, so that a run that is stopped and goes on
+sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.training.detector.material import Material
+from facedb.training.distortions import KINDS, distort
+from facedb.types import Pixels
+
+SIDE: Final = 256
+GRIDS: Final = (1, 1, 1, 2, 2, 3, 4)
+"""Tiles along a side of a view, drawn evenly: whole views, and mosaics of up to 16 photographs."""
+
+LEAST_FACE: Final = 9.0
+MOST_FACE: Final = 1.15
+MOST_TURN: Final = 30.0
+TURNED_OVER: Final = 0.03
+ANYWHERE: Final = 0.1
+PLAIN_TILE: Final = 0.12
+PLAIN_VIEW: Final = 0.05
+MOST_ENLARGED: Final = 3.5
+
+DISTORTED: Final = 0.4
+GREY: Final = 0.1
+LIT: Final = 0.5
+
+
+def clean_view(material: Material, random: np.random.Generator, side: int = SIDE) -> Pixels:
+    """A view uint8[side, side, 3] RGB: one photograph or a mosaic; some show no face."""
+    grid = 8 if random.random() < PLAIN_VIEW else int(random.choice(GRIDS))
+    edges = np.linspace(0, side, grid + 1).round().astype(int)
+    view = np.empty((side, side, 3), np.uint8)
+    for top, bottom in itertools.pairwise(edges):
+        for left, right in itertools.pairwise(edges):
+            size = int(max(bottom - top, right - left))
+            one = _plain(material, random, size) if grid == 8 else _tile(material, random, size)
+            view[top:bottom, left:right] = one[: bottom - top, : right - left]
+    return view
+
+
+def _tile(material: Material, random: np.random.Generator, side: int) -> Pixels:
+    draw = random.random()
+    if draw < PLAIN_TILE:
+        return _texture(random, side) if draw < PLAIN_TILE / 4 else _plain(material, random, side)
+    if draw < PLAIN_TILE + ANYWHERE or not len(material.faces):
+        number = int(random.integers(len(material.starts)))
+        photo = material.photo(number)
+        box = np.array([0, 0, photo.shape[1], photo.shape[0]], np.float32)
+        return cut(photo, placed(box, side, side * random.uniform(0.8, 2.5), random), side, random)
+    face = int(random.integers(len(material.faces)))
+    size = math.exp(random.uniform(math.log(LEAST_FACE), math.log(MOST_FACE * side)))
+    box = material.faces[face]
+    size = min(size, MOST_ENLARGED * float(box[2:].max()))
+    photo = material.photo(int(material.owners[face]))
+    return cut(photo, placed(box, side, size, random), side, random)
+
+
+def placed(
+    box: NDArray[np.float32], side: int, size: float, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """The affine map, float64[2, 3], that brings a box somewhere into a view.
+
+    Args:
+        box: x, y, width, height in a photograph.
+        side: of the view, in pixels.
+        size: what the longer side of the box becomes, in pixels of the view.
+        random: draws the place (the box may be cut by the view's border), the turn, the flip.
+    """
+    scale = size / max(float(box[2:].max()), 1.0)
+    turn = math.radians(float(np.clip(random.normal(0, MOST_TURN / 2.5), -MOST_TURN, MOST_TURN)))
+    if random.random() < TURNED_OVER:
+        turn += math.pi / 2 * int(random.integers(1, 4))
+    cos, sin = scale * math.cos(turn), scale * math.sin(turn)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    if random.random() < 0.5:
+        linear[:, 0] *= -1
+    room = abs(side - size) / 2 + 0.15 * min(size, side)
+    target = side / 2 + random.uniform(-room, room, 2)
+    centre = box[:2].astype(np.float64) + box[2:] / 2
+    return np.column_stack([linear, target - linear @ centre])
+
+
+def cut(
+    photo: Pixels, matrix: NDArray[np.float64], side: int, random: np.random.Generator
+) -> Pixels:
+    """The view of a photograph under an affine map; averaged first where it shrinks a lot."""
+    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    matrix = matrix.copy()
+    if scale < 0.6:
+        size = [max(1, round(edge * scale)) for edge in photo.shape[1::-1]]
+        matrix[:, :2] @= np.diag(np.array(photo.shape[1::-1]) / size)
+        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    around = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [0, 0, 0]
+    view = cv2.warpAffine(photo, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=around)
+    return np.asarray(view, np.uint8)
+
+
+def _plain(material: Material, random: np.random.Generator, side: int) -> Pixels:
+    picture = material.plain[int(random.integers(len(material.plain)))]
+    how = cv2.INTER_CUBIC if side > picture.shape[0] else cv2.INTER_AREA
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
+
+
+def _texture(random: np.random.Generator, side: int) -> Pixels:
+    """Noise of some coarseness, from one colour to grain; bright or dark."""
+    cells = int(2 ** random.uniform(0, math.log2(side)))
+    coarse = random.integers(0, 256, (cells, cells, 3), np.uint8)
+    how = random.choice([cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC])
+    return np.asarray(cv2.resize(coarse, (side, side), interpolation=int(how)), np.uint8)
+
+
+def worsened(view: Pixels, random: np.random.Generator) -> Pixels:
+    """What the student sees of a clean view: other light, grey, or one of the seven distortions.
+
+    Mild severities come more often: under the hardest ones a small face would be gone altogether.
+    """
+    if random.random() < LIT:
+        view = _lit(view, random)
+    if random.random() < GREY:
+        view = np.repeat(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    if random.random() < DISTORTED:
+        severity = int(random.choice([1, 1, 2, 2, 3, 3, 4]))
+        view = distort(view, str(random.choice(KINDS)), severity, int(random.integers(2**31)))
+    return view
+
+
+def _lit(view: Pixels, random: np.random.Generator) -> Pixels:
+    """Contrast, brightness and gamma, by a table; the colours a little apart."""
+    level = np.arange(256) / 255
+    curves = [
+        (level ** math.exp(random.normal(0, 0.25)) - 0.5) * math.exp(random.normal(0, 0.2))
+        + 0.5
+        + random.normal(0, 0.08)
+    ]
+    tables = [curves[0] + random.normal(0, 0.03) for _ in range(3)]
+    table = np.rint(np.stack(tables, axis=1).clip(0, 1) * 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(view, table[None]), np.uint8)

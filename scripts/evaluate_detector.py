@@ -1,0 +1,339 @@
+"""Our detector beside YuNet, on photographs that it was never trained on.
+
+Claim: it finds what YuNet finds, puts the landmarks where YuNet puts them, and is faster.
+Method: both run in the product's own way (facedb.faces.YuNet, its scales, threshold 0.7).
+  found       faces of LFW, and of the CelebA people held out from training, that YuNet finds and
+              ours finds too (intersection over union of at least 0.5); the landmark error is the
+              mean distance of the five to YuNet's, over YuNet's distance between the eyes.
+  extra       faces that ours finds and YuNet does not, not even at 0.4.
+  without     photos without faces: CIFAR-10 pictures (test split) in mosaics and alone, and pieces
+              of held-out CelebA photos that touch no face of YuNet's at 0.3; counted are those on
+              which YuNet itself finds nothing, and YuNet's own false faces are told beside them.
+  distorted   held-out faces that YuNet finds in the clean photo, found in the distorted one.
+  speed       process time of a photo of 250x250, one thread, the two in turn.
+
+    python scripts/evaluate_detector.py facedb/models/detector/detector.onnx
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+from measuring import DETECTOR, RESULTS, SHARED, Budget, circumstances, finish, rounded, spread
+from numpy.typing import NDArray
+from train_detector import cifar, people_of
+
+from facedb.faces import ScalePolicy, YuNet, use_one_thread
+from facedb.photos import load_photo, photo_from_array
+from facedb.training.distortions import KINDS, distort
+from facedb.types import Face, Photo, Pixels
+
+DOUBT, LEAST_DOUBT = 0.4, 0.3
+SIDE, PIECES_PER_PHOTO = 250, 2
+
+
+@dataclass
+class Tally:
+    """What ours did with what YuNet found."""
+
+    photos: int = 0
+    faces: int = 0
+    found: int = 0
+    main_faces: int = 0
+    main_found: int = 0
+    extra: int = 0
+    errors: list[float] = field(default_factory=list[float])
+    main_errors: list[float] = field(default_factory=list[float])
+    missed: list[float] = field(default_factory=list[float])
+
+    def add(self, theirs: list[Face], doubtful: list[Face], ours: list[Face]) -> None:
+        self.photos += 1
+        for number, face in enumerate(theirs):
+            error = landmark_error(face, ours)
+            self.faces += 1
+            self.main_faces += number == 0
+            if error is None:
+                self.missed.append(max(face.box[2:]))
+                continue
+            self.found += 1
+            self.errors.append(error)
+            if number == 0:
+                self.main_found += 1
+                self.main_errors.append(error)
+        self.extra += sum(best_of(face, doubtful)[1] < 0.3 for face in ours)
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "photos": self.photos,
+            "faces": self.faces,
+            "found": share(self.found, self.faces),
+            "landmark_error_mean": rounded(float(np.mean(self.errors or [1.0]))),
+            "landmark_error_p95": rounded(float(np.percentile(self.errors or [1.0], 95))),
+            "main_faces": self.main_faces,
+            "main_found": share(self.main_found, self.main_faces),
+            "main_landmark_error_mean": rounded(float(np.mean(self.main_errors or [1.0]))),
+            "missed_longer_side": spread(self.missed) if self.missed else None,
+            "extra_per_100_photos": rounded(100 * self.extra / max(1, self.photos)),
+        }
+
+
+def share(part: int, whole: int) -> float:
+    return round(part / max(1, whole), 5)
+
+
+def best_of(face: Face, others: Sequence[Face]) -> tuple[Face | None, float]:
+    """The one that overlaps it most, and by how much (intersection over union)."""
+    best = max(others, key=lambda other: overlap(face.box, other.box), default=None)
+    return best, 0.0 if best is None else overlap(face.box, best.box)
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(np.add(one[:2], one[2:]), np.add(other[:2], other[2:]))
+    common = float(np.prod(np.maximum(high - low, 0)))
+    return common / (one[2] * one[3] + other[2] * other[3] - common)
+
+
+def landmark_error(face: Face, others: Sequence[Face]) -> float | None:
+    """Of the detection that is this face; None where there is none."""
+    best, common = best_of(face, others)
+    if best is None or common < 0.5:
+        return None
+    eyes = np.linalg.norm(face.landmarks[1] - face.landmarks[0])
+    return float(np.linalg.norm(best.landmarks - face.landmarks, axis=1).mean() / eyes)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two detectors as the product runs them, and YuNet once more, less strict."""
+
+    ours: YuNet
+    theirs: YuNet
+    doubtful: YuNet
+
+    @classmethod
+    def open(cls, model: Path, yunet: Path) -> Pair:
+        return cls(YuNet(model), YuNet(yunet), YuNet(yunet, ScalePolicy(threshold=DOUBT)))
+
+    def compare(self, files: Sequence[Path], label: str) -> dict[str, Any]:
+        tally = Tally()
+        with click.progressbar(files, label=label) as bar:
+            for file in bar:
+                photo = load_photo(file)
+                found = [one.detect(photo) for one in (self.theirs, self.doubtful, self.ours)]
+                tally.add(*found)
+        return tally.record()
+
+
+def chosen(files: list[Path], count: int | None, seed: int) -> list[Path]:
+    if count is None or count >= len(files):
+        return files
+    order = np.random.default_rng(seed).permutation(len(files))[:count]
+    return [files[int(number)] for number in order]
+
+
+def mosaics(pictures: list[Pixels], seed: int) -> list[Photo]:
+    """Pictures of 32 pixels in photos of 250: alone, and 2x2, 4x4 and 8x8."""
+    random = np.random.default_rng(seed)
+    photos: list[Photo] = []
+    for grid, count in ((1, 200), (2, 100), (4, 100), (8, 100)):
+        for _ in range(count):
+            tiles = random.integers(len(pictures), size=(grid, grid))
+            rows = [np.hstack([pictures[int(number)] for number in row]) for row in tiles]
+            photos.append(photo_from_array(enlarged(np.vstack(rows))))
+    return photos
+
+
+def enlarged(pixels: Pixels) -> Pixels:
+    import cv2
+
+    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def pieces(files: Iterable[Path], yunet: Path, seed: int) -> list[Photo]:
+    """Square pieces of photos, of a third of their longer side or more, that touch no face."""
+    random = np.random.default_rng(seed)
+    detector = YuNet(yunet, ScalePolicy(sides=(160, 480), least_side=480, threshold=LEAST_DOUBT))
+    found: list[Photo] = []
+    for file in files:
+        photo = load_photo(file)
+        boxes = np.array([face.box for face in detector.detect(photo)]).reshape(-1, 4)
+        tries = (piece(photo.pixels, boxes, random) for _ in range(30))
+        squares = [square for square in tries if square is not None][:PIECES_PER_PHOTO]
+        found += [photo_from_array(square) for square in squares]
+    return found
+
+
+def piece(pixels: Pixels, boxes: NDArray[np.float64], random: np.random.Generator) -> Pixels | None:
+    """A square somewhere; None where it touches a box."""
+    height, width = pixels.shape[:2]
+    side = int(random.uniform(max(height, width) / 3, min(height, width)))
+    if side < 32:
+        return None
+    left, top = int(random.integers(width - side + 1)), int(random.integers(height - side + 1))
+    low, high = np.array([left, top]), np.array([left, top]) + side
+    apart = (boxes[:, :2] >= high) | (boxes[:, :2] + boxes[:, 2:] <= low)
+    if not apart.any(axis=1).all():
+        return None
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+
+
+def without_faces(pair: Pair, photos: dict[str, list[Photo]]) -> dict[str, Any]:
+    """False faces of both; ours where YuNet finds none, and everywhere."""
+    rows: dict[str, Any] = {}
+    for kind, some in photos.items():
+        theirs = np.array([len(pair.theirs.detect(photo)) for photo in some])
+        ours = np.array([len(pair.ours.detect(photo)) for photo in some])
+        bare = theirs == 0
+        rows[kind] = {
+            "photos": len(some),
+            "yunet_faces_per_100": rounded(100 * float(theirs.mean())),
+            "faces_per_100": rounded(100 * float(ours.mean())),
+            "photos_without_yunet_faces": int(bare.sum()),
+            "faces_per_100_there": rounded(100 * float(ours[bare].mean())),
+        }
+    return rows
+
+
+def distorted(pair: Pair, files: Sequence[Path]) -> dict[str, Any]:
+    """For each kind at its default severity: which of the clean photo's faces are still found."""
+    counts = {kind: np.zeros(2, int) for kind in KINDS}
+    faces = 0
+    with click.progressbar(files, label="distorted") as bar:
+        for number, file in enumerate(bar):
+            photo = load_photo(file)
+            clean = pair.theirs.detect(photo)
+            faces += len(clean)
+            for kind in KINDS:
+                worse = photo_from_array(distort(photo.pixels, kind, seed=number))
+                for column, one in enumerate((pair.ours, pair.theirs)):
+                    seen = one.detect(worse)
+                    counts[kind][column] += sum(
+                        landmark_error(face, seen) is not None for face in clean
+                    )
+    rows = {
+        kind: {"found": share(int(both[0]), faces), "yunet_found": share(int(both[1]), faces)}
+        for kind, both in counts.items()
+    }
+    return {"photos": len(files), "faces": faces} | rows
+
+
+def speed(pair: Pair, files: Sequence[Path], rounds: int) -> dict[str, Any]:
+    """Milliseconds of process time a photo, a round after the other, the two in turn."""
+    photos = [load_photo(file) for file in files]
+    times: dict[str, list[float]] = {"ours": [], "yunet": []}
+    for _ in range(rounds):
+        for name, one in (("ours", pair.ours), ("yunet", pair.theirs)):
+            started = time.process_time()
+            for photo in photos:
+                one.detect(photo)
+            times[name].append((time.process_time() - started) * 1000 / len(photos))
+    ratios = [ours / theirs for ours, theirs in zip(times["ours"], times["yunet"], strict=True)]
+    return {
+        "photos": len(photos),
+        "ours_ms": spread(times["ours"]),
+        "yunet_ms": spread(times["yunet"]),
+        "ours_over_yunet": spread(ratios),
+    }
+
+
+def facts(model: Path) -> dict[str, Any]:
+    data = model.read_bytes()
+    weights = onnx.load_from_string(data).graph.initializer
+    return {
+        "file": model.name,
+        "bytes": len(data),
+        "numbers": sum(int(np.prod(one.dims)) for one in weights),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def budgets(result: dict[str, Any]) -> list[Budget]:
+    lines: list[Budget] = []
+    for name in ("lfw", "celeba_held_out"):
+        part = result[name]
+        lines += [
+            Budget(f"{name}: faces found", 100 * part["found"], 99, "%", at_least=True),
+            Budget(f"{name}: landmark error", 100 * part["landmark_error_mean"], 6, "%"),
+        ]
+    for name, part in result["without_faces"].items():
+        lines.append(Budget(f"{name}: false faces", part["faces_per_100_there"], 5, "per 100"))
+    ratio = result["speed_250x250"]["ours_over_yunet"]["median"]
+    return [
+        *lines,
+        Budget("bytes", result["model"]["bytes"], 500_000, "bytes"),
+        Budget("time of YuNet's", ratio, 1, "times"),
+    ]
+
+
+def summary(result: dict[str, Any]) -> dict[str, Any]:
+    """What the card says."""
+    kept = ("faces", "found", "landmark_error_mean", "main_found", "main_landmark_error_mean")
+    places = ("lfw", "celeba_held_out")
+    return {
+        **{place: {key: result[place][key] for key in kept} for place in places},
+        "false_faces_per_100_photos": {
+            kind: row["faces_per_100_there"] for kind, row in result["without_faces"].items()
+        },
+        "found_distorted": {
+            kind: row["found"] for kind, row in result["distorted"].items() if kind in KINDS
+        },
+        "time_of_yunet": result["speed_250x250"]["ours_over_yunet"]["median"],
+    }
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--yunet", type=click.Path(path_type=Path), default=DETECTOR)
+@click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
+@click.option(
+    "--lfw", "lfw_count", type=int, help="LFW photos, drawn by the seed; all if left out."
+)
+@click.option("--celeba", "celeba_count", type=int, help="The same for held-out CelebA photos.")
+@click.option("--distort", "distorted_count", default=200, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "detector.json")
+def main(
+    model: Path,
+    yunet: Path,
+    shared: Path,
+    lfw_count: int | None,
+    celeba_count: int | None,
+    distorted_count: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Measure MODEL beside YuNet."""
+    use_one_thread()
+    result = circumstances(seed) | {"model": facts(model), "yunet": facts(yunet)}
+    pair = Pair.open(model, yunet)
+    celeba = shared / "data" / "celeba"
+    _, held = people_of(celeba)
+    files = [file for name in held for file in sorted((celeba / "photos" / name).glob("*.webp"))]
+    lfw = sorted((shared / "data" / "lfw" / "images").glob("*/*.webp"))
+    held_files = chosen(files, celeba_count, seed)
+    result["celeba_held_out"] = pair.compare(held_files, "CelebA")
+    result["lfw"] = pair.compare(chosen(lfw, lfw_count, seed), "LFW")
+    pictures = cifar(shared / "data" / "cifar10" / "cifar10_jpg.tar.xz", "test", 1000)
+    bare = {
+        "cifar_mosaics": mosaics(pictures, seed),
+        "celeba_pieces": pieces(held_files, yunet, seed),
+    }
+    result["without_faces"] = without_faces(pair, bare)
+    result["distorted"] = distorted(pair, chosen(files, distorted_count, seed))
+    result["speed_250x250"] = speed(pair, chosen(lfw, 100, seed), rounds=15)
+    result["summary"] = summary(result)
+    finish(result, budgets(result), out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Train the bundled detector. `evaluate_detector.py` measures it.
+
+    prepare   read CelebA's photographs, ask YuNet where their faces are, gather CIFAR-10 pictures
+    train     learn YuNet's answers on views cut from them; goes on where it was stopped
+    export    write the detector's ONNX file
+    card      write its card, with what evaluate_detector.py measured
+
+40 people of CelebA, drawn by a seed, and the people that resemble one of LFW are never seen.
+
+    python scripts/train_detector.py prepare --work WORK
+    python scripts/train_detector.py train --work WORK --minutes 120
+    python scripts/train_detector.py export --work WORK --out facedb/models/detector
+    python scripts/evaluate_detector.py facedb/models/detector/detector.onnx
+    python scripts/train_detector.py card --work WORK --out facedb/models/detector
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import click
+import numpy as np
+import torch
+from measuring import DETECTOR, RESULTS, SHARED
+from PIL import Image
+
+from facedb.training.detector.export import LIMIT, to_onnx
+from facedb.training.detector.loop import Plan, Run, Views, averaged
+from facedb.training.detector.loop import train as train_on
+from facedb.training.detector.material import gather, hold_out, keep, recall
+from facedb.training.detector.network import DetectorNetwork
+from facedb.types import Pixels
+
+HELD_OUT, HELD_OUT_SEED = 40, 4
+PLAIN = 5000
+MODEL, CARD = "detector.onnx", "detector.json"
+
+WORK = click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder of the run, big files."
+)
+OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle.")
+SHARED_OPTION = click.option(
+    "--shared", type=click.Path(path_type=Path), default=SHARED, help="Where the data lies."
+)
+TEACHER = click.option(
+    "--teacher", type=click.Path(path_type=Path), default=DETECTOR, help="YuNet's model file."
+)
+
+
+def people_of(celeba: Path) -> tuple[list[str], list[str]]:
+    """Who is trained on, who is held out; the first without people that resemble one of LFW."""
+    people = sorted(folder.name for folder in (celeba / "photos").iterdir())
+    held = hold_out(people, HELD_OUT, HELD_OUT_SEED)
+    with (celeba / "lfw_overlap.csv").open() as rows:
+        overlap = {
+            row["celeba_id"]
+            for row in csv.DictReader(rows)
+            if row["celeba_set"] == "celeba_subset_aligned_112"
+        }
+    return [name for name in people if name not in overlap and name not in held], held
+
+
+def cifar(archive: Path, split: str, count: int) -> list[Pixels]:
+    """The first `count` of every tenth picture of a split, uint8[32, 32, 3]."""
+    pictures: list[Pixels] = []
+    with tarfile.open(archive, "r|xz") as members:
+        for member in members:
+            if not (member.name.startswith(f"{split}/") and member.name.endswith("0.jpg")):
+                continue
+            file = members.extractfile(member)
+            if file is not None:
+                pictures.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+            if len(pictures) == count:
+                break
+    return pictures
+
+
+@click.group()
+def main() -> None:
+    """Train the bundled detector."""
+
+
+@main.command()
+@WORK
+@SHARED_OPTION
+@TEACHER
+def prepare(work: Path, shared: Path, teacher: Path) -> None:
+    """Gather what views are cut from."""
+    celeba = shared / "data" / "celeba"
+    people, _ = people_of(celeba)
+    files = [file for name in people for file in sorted((celeba / "photos" / name).glob("*.webp"))]
+    plain = cifar(shared / "data" / "cifar10" / "cifar10_jpg.tar.xz", "train", PLAIN)
+    with click.progressbar(files, label="reading") as bar:
+        material = gather(bar, plain, teacher)
+    keep(material, work)
+    click.echo(f"{len(people)} people, {len(files)} photos, {len(material.faces)} faces")
+
+
+@main.command()
+@WORK
+@TEACHER
+@click.option("--minutes", type=float, help="Of training, over all runs.")
+@click.option("--steps", type=int, help="Batches, over all runs.")
+@click.option("--batch", default=16, show_default=True)
+@click.option("--rate", default=3e-3, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes that make views.")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--begin", type=click.Path(path_type=Path), help="Folder of a run to begin from.")
+def train(
+    work: Path,
+    teacher: Path,
+    begin: Path | None,
+    threads: int,
+    **options: Any,
+) -> None:
+    """Train, or go on training, until the steps or the minutes are over."""
+    if options["minutes"] is None and options["steps"] is None:
+        raise click.UsageError("how long? give --minutes or --steps")
+    torch.set_num_threads(threads)
+    plan = Plan(**options)
+    run = Run(plan, averaged(begin)[0] if begin is not None else None)
+    if run.recall(work):
+        click.echo(f"going on after step {run.step}")
+
+    def tell(line: dict[str, float]) -> None:
+        with (work / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        click.echo(json.dumps(line))
+
+    train_on(run, Views(recall(work), teacher, plan.seed, plan.side), work, tell)
+
+
+@main.command()
+@WORK
+@OUT
+@click.option("--slope", default=1.0, show_default=True, help="Multiplies the score's logit.")
+@click.option("--offset", default=0.0, show_default=True, help="Is added to it after that.")
+def export(work: Path, out: Path, slope: float, offset: float) -> None:
+    """Write the averaged weights as a model file."""
+    weights, facts = averaged(work)
+    network = DetectorNetwork()
+    network.load_state_dict(weights)
+    model = to_onnx(network, slope, offset)
+    if len(model) > LIMIT:
+        raise click.ClickException(f"{len(model)} bytes are more than {LIMIT}")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MODEL).write_bytes(model)
+    click.echo(f"{out / MODEL}: {len(model)} bytes after {facts['step']} steps")
+
+
+@main.command()
+@WORK
+@OUT
+@SHARED_OPTION
+@click.option("--measured", type=click.Path(path_type=Path), default=RESULTS / "detector.json")
+def card(work: Path, out: Path, shared: Path, measured: Path) -> None:
+    """Write the card of an exported model."""
+    _, facts = averaged(work)
+    people, held = people_of(shared / "data" / "celeba")
+    model = (out / MODEL).read_bytes()
+    result = json.loads(measured.read_text())
+    digest = hashlib.sha256(model).hexdigest()
+    if result["model"]["sha256"] != digest:
+        raise click.ClickException(f"{measured}: of another model; run evaluate_detector.py")
+    network = DetectorNetwork()
+    whole = {
+        "schema": "facedb.detector/1",
+        "name": "facedb-detector",
+        "architecture": "depthwise-separable, strides 8, 16 and 32, YuNet's head layout",
+        "architecture_options": network.options,
+        "parameters": sum(one.numel() for one in network.parameters()),
+        "input": "BGR 0..255, float32[1, 3, H, W], H and W multiples of 32",
+        "threshold": 0.7,
+        "model_sha256": digest,
+        "training": {
+            "data": f"CelebA, {len(people)} people in the wild; CIFAR-10 as pictures without faces",
+            "terms": "non-commercial research (CelebA)",
+            "teacher": "YuNet 2026may, OpenCV zoo, MIT",
+            "recipe": "YuNet's answer at every cell of clean views, learned on distorted ones: "
+            "single faces of 9 pixels to the whole view, mosaics of up to 16 photographs, turns "
+            "up to 30 degrees, flips, light, grey, the seven distortions, pictures without faces; "
+            "one cycle of AdamW, average of the weights (scripts/train_detector.py)",
+            "views_seen": facts["step"] * facts["batch"],
+            "seed": facts["seed"],
+            "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},
+        },
+        "measured": result["summary"],
+    }
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    (out / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,373 @@
+"""training/detector/: the targets, the views, the losses by hand, a run that resumes, the file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+onnx = pytest.importorskip("onnx", reason="export needs onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from facedb.errors import DetectorError, InputError  # noqa: E402
+from facedb.faces import ScalePolicy, YuNet  # noqa: E402
+from facedb.photos import load_photo, photo_from_array  # noqa: E402
+from facedb.training.detector.export import LIMIT, to_onnx  # noqa: E402
+from facedb.training.detector.loop import Plan, Run, Views, averaged, train  # noqa: E402
+from facedb.training.detector.losses import box_loss, distillation, landmark_loss  # noqa: E402
+from facedb.training.detector.material import (  # noqa: E402
+    Material,
+    gather,
+    hold_out,
+    keep,
+    recall,
+)
+from facedb.training.detector.network import STRIDES, DetectorNetwork, as_rows  # noqa: E402
+from facedb.training.detector.teacher import OUTPUTS, Teacher  # noqa: E402
+from facedb.training.detector.views import clean_view, cut, placed, worsened  # noqa: E402
+from facedb.types import Pixels  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = sorted((ROOT / "data" / "train").glob("*/*.jpg"))[:6]
+VIEW = ScalePolicy(sides=(64,), least_side=64, rescue_sides=(), threshold=0.5)
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def made_teacher(file: Path) -> Path:
+    """A model in YuNet's layout that answers the same wherever it looks.
+
+    A cell of stride 16 is sure (cls 0.81, obj 1.0) where the view is white; the others never.
+    """
+    nodes, weights, outputs = [], [], []
+
+    def constant(name: str, values: object) -> str:
+        weights.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def output(name: str, width: int) -> None:
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, width]))
+
+    for stride in STRIDES:
+        pool = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        nodes.append(helper.make_node("AveragePool", ["input"], [f"mean{stride}"], **pool))
+        for head, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            name = f"{head}_{stride}"
+            kernel = np.zeros((width, 3, 1, 1), np.float32)
+            bias = np.zeros(width, np.float32)
+            if head == "obj" and stride == 16:
+                kernel[:] = 1 / 3 / 255
+            if head == "cls":
+                bias[:] = 0.81
+            if head == "bbox":
+                bias[:] = [0.5, 0.5, math.log(2), math.log(3)]
+            if head == "kps":
+                bias[:] = [0.2, 0.1, 0.8, 0.1, 0.5, 0.5, 0.3, 0.9, 0.7, 0.9]
+            parts = [constant(f"k{name}", kernel), constant(f"b{name}", bias)]
+            nodes += [
+                helper.make_node("Conv", [f"mean{stride}", *parts], [f"c{name}"]),
+                helper.make_node("Transpose", [f"c{name}"], [f"t{name}"], perm=[0, 2, 3, 1]),
+                helper.make_node(
+                    "Reshape", [f"t{name}", constant(f"s{name}", [1, -1, width])], [name]
+                ),
+            ]
+            output(name, width)
+    pixels = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "h", "w"])
+    graph = helper.make_graph(nodes, "teacher", [pixels], outputs, weights)
+    opsets = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_teacher(tmp_path_factory.mktemp("teacher") / "teacher.onnx")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Material:
+    plain = [np.full((32, 32, 3), 60, np.uint8)]
+    return gather(SAMPLE, plain, teacher)
+
+
+# The targets
+
+
+def white_square(side: int, left: int, top: int, size: int) -> Pixels:
+    view = np.zeros((side, side, 3), np.uint8)
+    view[top : top + size, left : left + size] = 255
+    return view
+
+
+def test_a_cell_is_assigned_what_the_teacher_answers_there(teacher: Path) -> None:
+    answers = Teacher(teacher).answers(white_square(64, left=32, top=16, size=16))
+    # 64 cells of stride 8 and 16 of stride 16 (4 a row), then 4 of stride 32.
+    assert answers.shape == (84, 15)
+    (face,) = np.flatnonzero(answers[:, 0] > 0)
+    assert face == 64 + 1 * 4 + 2
+    box = [0.5, 0.5, math.log(2), math.log(3)]
+    landmarks = [0.2, 0.1, 0.8, 0.1, 0.5, 0.5, 0.3, 0.9, 0.7, 0.9]
+    assert np.allclose(answers[face], [0.9, *box, *landmarks], atol=1e-6)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.onnx").write_bytes(b"nothing")
+    with pytest.raises(DetectorError, match=r"no\.onnx"):
+        Teacher(tmp_path / "no.onnx")
+
+
+# The views
+
+
+def test_a_box_is_placed_at_the_size_asked_and_flips_are_as_frequent_as_not() -> None:
+    box = np.array([30, 40, 20, 50], np.float32)
+    flipped = 0
+    for seed in range(60):
+        matrix = placed(box, side=128, size=25, random=random(seed))
+        linear = matrix[:, :2]
+        # A similarity that halves: 50 pixels become 25.
+        assert np.allclose(linear @ linear.T, np.eye(2) / 4)
+        flipped += np.linalg.det(linear) < 0
+        centre = linear @ [40, 65] + matrix[:, 2]
+        assert np.all(np.abs(centre - 64) <= (128 - 25) / 2 + 0.15 * 25)
+    assert 15 < flipped < 45
+
+
+def test_a_flipped_view_swaps_the_eyes() -> None:
+    """What the teacher calls the left eye is the left one in the view, whatever it was before."""
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[40:50, 20:30, 0] = 255  # a red mark on the left
+    photo[40:50, 70:80, 2] = 255  # a blue one on the right
+    mirrored = np.array([[-1.0, 0, 99], [0, 1, 0]])
+    view = cut(photo, mirrored, 100, random())
+    assert (view[45, 25, 2], view[45, 75, 0]) == (255, 255)
+    assert view[45, 25, 0] == 0
+
+
+def test_a_photo_that_shrinks_is_averaged() -> None:
+    checks = np.indices((200, 200)).sum(axis=0) % 2 * 255
+    photo = np.repeat(checks[..., None], 3, axis=2).astype(np.uint8)
+    view = cut(photo, np.array([[0.1, 0, 0], [0, 0.1, 0]]), 20, random())
+    assert np.abs(view.astype(int) - 127).max() <= 2
+
+
+def test_views_are_theirs_by_number_and_differ(material: Material, teacher: Path) -> None:
+    views = Views(material, teacher, seed=3, side=64)
+    again = Views(material, teacher, seed=3, side=64)
+    for number in range(6):
+        assert all(map(torch.equal, views[number], again[number]))
+    assert not torch.equal(views[0][0], views[1][0])
+    assert views[0][0].shape == (3, 64, 64)
+    assert views[0][0].dtype == torch.uint8
+
+
+def test_material_is_recalled_as_it_was_kept(material: Material, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prepare"):
+        recall(tmp_path)
+    keep(material, tmp_path)
+    kept = recall(tmp_path)
+    for number, file in enumerate(SAMPLE):
+        assert np.array_equal(kept.photo(number), load_photo(file).pixels)
+    assert np.array_equal(kept.faces, material.faces)
+    assert np.array_equal(clean_view(kept, random(1), 64), clean_view(material, random(1), 64))
+
+
+def test_what_the_student_sees_is_worse_at_times_and_never_of_another_size(
+    material: Material,
+) -> None:
+    view = clean_view(material, random(2), 64)
+    before = view.copy()
+    shown = [worsened(view, random(seed)) for seed in range(12)]
+    assert np.array_equal(view, before)
+    assert {one.shape for one in shown} == {(64, 64, 3)}
+    same = sum(np.array_equal(one, view) for one in shown)
+    assert 0 < same < 12
+
+
+def test_people_are_held_out_by_the_seed_alone() -> None:
+    people = [f"{number:03}" for number in range(50)]
+    held = hold_out(people, 10, seed=1)
+    assert held == hold_out(people[::-1], 10, seed=1)
+    assert len(set(held)) == 10
+    assert held != hold_out(people, 10, seed=2)
+
+
+# The losses
+
+
+def test_box_loss_by_hand() -> None:
+    own = torch.tensor([[0.5, 0.5, math.log(2), math.log(2)], [1.5, 0.5, math.log(2), math.log(2)]])
+    other = torch.tensor([[0.5, 0.5, math.log(2), math.log(2)]]).repeat(2, 1)
+    # The second: 1x2 of two 2x2 boxes in common, 2 / 6; centres 1 apart in a hull of 3x2.
+    assert torch.allclose(box_loss(own, other), torch.tensor([0.0, 1 - 1 / 3 + 1 / 13]), atol=1e-6)
+
+
+def test_landmark_loss_by_hand() -> None:
+    other = torch.zeros(1, 15)
+    other[0, 3:5] = math.log(4)
+    own = torch.zeros(1, 10)
+    own[0, 0] = 1.0  # a quarter of the face: 0.25 - 0.02 / 2, one of ten
+    assert torch.allclose(landmark_loss(own, other), torch.tensor([0.024]), atol=1e-6)
+
+
+def test_only_the_score_counts_where_there_is_no_face() -> None:
+    targets = torch.zeros(1, 3, 15)
+    targets[0, 0, 0] = 0.9
+    right = targets.clone()
+    right[0, :, 0] = torch.logit(targets[0, :, 0], eps=1e-6)
+    elsewhere = right.clone()
+    elsewhere[0, 1:, 1:] = 7.0
+    assert distillation(right, targets).total < 1e-4
+    assert torch.equal(distillation(elsewhere, targets).total, distillation(right, targets).total)
+    elsewhere[0, 0, 6] = 1.0
+    assert distillation(elsewhere, targets).landmarks > 0.05
+
+
+def test_an_empty_batch_has_finite_losses() -> None:
+    assert torch.isfinite(distillation(torch.zeros(2, 84, 15), torch.zeros(2, 84, 15)).total)
+
+
+# The run
+
+
+def plan(steps: int) -> Plan:
+    return Plan(steps=steps, batch=2, side=64, seed=5, workers=0, seconds=0)
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(
+    material: Material, teacher: Path, tmp_path: Path
+) -> None:
+    lines: list[dict[str, float]] = []
+    views = Views(material, teacher, seed=5, side=64)
+    train(Run(plan(4)), views, tmp_path / "whole", lines.append)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    broken = Run(plan(4))
+    for _ in zip(range(2), broken.train(views), strict=False):
+        broken.keep(tmp_path / "broken")
+    resumed = Run(plan(4))
+    assert resumed.recall(tmp_path / "broken")
+    assert resumed.step == 2
+    train(resumed, views, tmp_path / "broken", lines.append)
+    whole, facts = averaged(tmp_path / "whole")
+    parts, _ = averaged(tmp_path / "broken")
+    assert facts["step"] == 4
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    assert not Run(plan(1)).recall(tmp_path)
+    Run(plan(1)).keep(tmp_path)
+    with pytest.raises(InputError, match="seed was 5, is 6"):
+        Run(Plan(steps=1, batch=2, side=64, seed=6)).recall(tmp_path)
+    with pytest.raises(InputError, match="train first"):
+        averaged(tmp_path / "nowhere")
+
+
+def test_the_rate_rises_falls_and_ends_at_zero() -> None:
+    rates = [Plan(rate=1.0).rate_at(progress) for progress in np.linspace(0, 1, 101)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) == 5
+    assert rates[-1] == pytest.approx(0.0)
+    assert Plan(steps=10, minutes=2).progress(2, 60) == 0.5
+    assert Plan(steps=10, minutes=2).progress(12, 60) == 1.0
+
+
+# The file
+
+
+def set_by_hand(network: DetectorNetwork, values: list[float]) -> DetectorNetwork:
+    """Stride 16 answers these values everywhere, the other strides never find a face."""
+    with torch.no_grad():
+        for head, stride in zip(network.heads, STRIDES, strict=True):
+            head[-1].weight.zero_()
+            head[-1].bias.zero_()
+            head[-1].bias[0] = -9.0
+            if stride == 16:
+                head[-1].bias.copy_(torch.tensor(values))
+    return network
+
+
+def test_what_is_written_is_decoded_by_the_product(tmp_path: Path) -> None:
+    landmarks = [-0.2, 0.0, 1.2, 0.0, 0.5, 0.5, 0.0, 1.0, 1.0, 1.0]
+    values = [math.log(0.8 / 0.2), 0.5, 0.25, math.log(1.5), 0.0, *landmarks]
+    (tmp_path / "made.onnx").write_bytes(to_onnx(set_by_hand(DetectorNetwork(), values)))
+    photo = photo_from_array(np.zeros((32, 64, 3), np.uint8))
+    faces = YuNet(tmp_path / "made.onnx", VIEW).detect(photo)
+    # Eight cells of 16 pixels; neighbours overlap by a fifth at most, so each one stays.
+    assert len(faces) == 8
+    (face,) = [face for face in faces if 20 < face.box[0] < 40 and face.box[1] > 0]
+    # The cell at (2, 1): its centre is (2.5, 1.25) strides, 24x16 pixels.
+    assert face.box == pytest.approx((2.5 * 16 - 12, 1.25 * 16 - 8, 24, 16), abs=1e-3)
+    expected = (np.array(landmarks).reshape(5, 2) + np.array([2, 1])) * 16
+    assert np.allclose(face.landmarks, expected, atol=1e-3)
+    assert face.score == pytest.approx(0.8, abs=1e-5)
+
+
+def test_the_file_computes_what_torch_does_at_any_size(tmp_path: Path) -> None:
+    import cv2
+
+    torch.manual_seed(1)
+    network = DetectorNetwork()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.normal_(module.bias)
+    file = tmp_path / "made.onnx"
+    file.write_bytes(to_onnx(network.eval(), slope=2.0, offset=0.5))
+    assert file.stat().st_size <= LIMIT
+    teacher = Teacher(file)
+    for height, width in ((64, 96), (160, 32)):
+        view = random(height).integers(0, 256, (height, width, 3), np.uint8)
+        pixels = torch.from_numpy(view[..., ::-1].transpose(2, 0, 1)[None].copy()).float()
+        with torch.no_grad():
+            expected = as_rows(network(pixels))[0].numpy()
+        score = 1 / (1 + np.exp(-(expected[:, 0] * 2 + 0.5)))
+        assert np.allclose(teacher.answers(view)[:, 0], score, atol=1e-4)
+        assert np.allclose(teacher.answers(view)[:, 1:], expected[:, 1:], rtol=1e-3, atol=1e-3)
+    opencv = cv2.dnn.readNetFromONNX(str(file))
+    opencv.setInput(pixels.numpy())
+    outputs = opencv.forward(list(OUTPUTS))
+    rows = np.concatenate([outputs[OUTPUTS.index(f"kps_{stride}")][0] for stride in STRIDES])
+    assert np.allclose(rows, expected[:, 5:], rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_learns_one_photo_and_finds_its_faces(tmp_path: Path) -> None:
+    """Faces laid out by hand over a mosaic of sample people: overfitted, exported, found."""
+    torch.manual_seed(0)
+    tiles = [load_photo(file).pixels[:64, :64] for file in SAMPLE[:4]]
+    view = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
+    targets = torch.zeros(1, 16 * 16 + 8 * 8 + 4 * 4, 15)
+    cells = [(1, 2), (6, 1), (5, 6)]
+    layout = torch.tensor(
+        [0.95, 0.5, 0.5, 0.7, 0.8, 0.1, 0.2, 0.9, 0.2, 0.5, 0.5, 0.2, 0.9, 0.8, 0.9]
+    )
+    for column, row in cells:
+        targets[0, 256 + row * 8 + column] = layout
+    network = DetectorNetwork().train()
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    pixels = torch.from_numpy(view[..., ::-1].transpose(2, 0, 1)[None].copy()).float()
+    for _ in range(120):
+        optimiser.zero_grad()
+        distillation(as_rows(network(pixels)), targets).total.backward()
+        optimiser.step()
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+    network.train()
+    with torch.no_grad():
+        network(pixels)
+    (tmp_path / "one.onnx").write_bytes(to_onnx(network.eval()))
+    policy = ScalePolicy(sides=(128,), least_side=128, rescue_sides=())
+    faces = YuNet(tmp_path / "one.onnx", policy).detect(photo_from_array(view))
+    found = sorted((face.box[0] + face.box[2] / 2, face.box[1] + face.box[3] / 2) for face in faces)
+    expected = sorted(((column + 0.5) * 16, (row + 0.5) * 16) for column, row in cells)
+    assert np.allclose(found, expected, atol=2.0)
