@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from facedb.aggregation import Aggregation
 from facedb.encoder import Encoder
-from facedb.encoder.bundle import BUNDLED, CARD
 from facedb.errors import InputError
 from facedb.store import Measurements, OperatingPoint, Store
 from facedb.strangers import StrangerCurve, expected_fpir
@@ -70,7 +66,7 @@ def shipped(encoder: Encoder, people: int) -> Operating:
     "curve": [[share, distance], ...]} by rising size. The least size that is no smaller counts,
     whose threshold is the stricter one; beyond the last, the last.
     """
-    threshold = card_of(encoder).get("threshold") or {}
+    threshold = encoder.card.get("threshold") or {}
     sizes = sorted(threshold.get("by_gallery_size", ()), key=lambda size: int(size["people"]))
     if not sizes:
         return Operating(encoder.threshold)
@@ -79,16 +75,6 @@ def shipped(encoder: Encoder, people: int) -> Operating:
     return Operating(
         float(size["distance"]), StrangerCurve(distances, shares, int(size["strangers"]))
     )
-
-
-def card_of(encoder: Encoder) -> dict[str, Any]:
-    """The card of a bundle; empty for an encoder that has none."""
-    folder = BUNDLED if encoder.spec == "bundled" else Path(encoder.spec)
-    file = folder / CARD
-    if not file.is_file():
-        return {}
-    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return card
 
 
 def _warn_when_grown(point: OperatingPoint, people: int) -> None:

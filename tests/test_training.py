@@ -27,7 +27,7 @@ from facedb.errors import EncoderError, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
 from facedb.photos import walk_people
-from facedb.training.batches import Loader
+from facedb.training.batches import Loader, draw
 from facedb.training.blends import bent, blended
 from facedb.training.data import read_faces
 from facedb.training.learner import rate_at
@@ -274,7 +274,7 @@ def test_a_blend_is_both_and_a_bend_of_nothing_is_nothing() -> None:
 def test_a_blend_shows_nobody_in_particular(people: Path) -> None:
     faces = read_faces(walk_people(people / "train").entries, open_detector("none", 32), 32)
     plan = recipe("best", {"size": 32, "teacher": "bundled", "batch_size": 18, "distort": 0.0})
-    (batch,) = list(Loader(faces, plan, 0).batches(0, 0, False))[:1]
+    (batch,) = list(Loader(faces, plan, 0).batches(draw(faces, plan, 0), 0, 0, False))[:1]
     blends = (batch.labels < 0).float().mean().item()
     assert 0.4 < blends < 0.95
     whole = batch.labels >= 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Encoder:
         terms: what its weights may be used for; "" where nobody said.
         input_size: side in pixels of the crops it takes.
         alignment: what its crops are: "arcface-112", or "whole" photos.
+        card: its bundle's whole card; empty for one that has none.
     """
 
     spec: str
@@ -44,6 +45,7 @@ class Encoder:
     terms: str = ""
     input_size: int = 112
     alignment: str = "arcface-112"
+    card: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def embed(self, crops: Pixels) -> Embeddings:
         """Embeddings of aligned crops.

@@ -42,6 +42,7 @@ def open_encoder(spec: str = "bundled", device: Device = "auto") -> Encoder:
         terms=card.terms,
         input_size=card.input_size,
         alignment=card.alignment,
+        card=card.whole,
     )
     self_test(encoder, card.input_size, card.canonical)
     return encoder

@@ -21,7 +21,7 @@ from facedb.evaluation.samples import Eyes, Samples, read_samples
 from facedb.evaluation.splits import open_set_split, rows_of, split_of
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, enrolled_in, run_trial
 from facedb.identify import FaceDB
-from facedb.operating import card_of, shipped
+from facedb.operating import shipped
 from facedb.store import Measurements
 
 DIR_AT = (0.003, 0.01, 0.1)
@@ -180,7 +180,7 @@ def _parts(samples: Samples, gallery: int) -> tuple[Samples, Samples]:
 
 def _untrained(db: FaceDB, probes: Samples) -> tuple[Samples, int]:
     """The probes that the encoder's card does not list as trained on, and how many it does."""
-    listed = card_of(db.encoder).get("training", {}).get("photos_sha256", ())
+    listed = db.encoder.card.get("training", {}).get("photos_sha256", ())
     seen = np.isin(probes.digests, np.array(listed, dtype=np.str_))
     seen |= np.isin(probes.origins, np.array(listed, dtype=np.str_))
     if len(probes) and seen.all():

@@ -55,15 +55,16 @@ class Loader:
     """
 
     def __init__(self, faces: Faces, recipe: Recipe, workers: int) -> None:
-        self._faces, self._recipe = faces, recipe
+        self._seed = recipe.seed
         blending = Blending(recipe.mix, recipe.bend)
         self._views = _Views(faces, blending, Augmentation.of(recipe.augment, recipe.distort))
         self._workers = workers
 
-    def batches(self, epoch: int, first: int, pinned: bool) -> Iterator[Batch]:
-        """From step `first` of an epoch on."""
-        drawn = draw(self._faces, self._recipe, epoch)
-        seeds = [np.random.SeedSequence([self._recipe.seed, epoch, n]) for n in range(len(drawn))]
+    def batches(
+        self, drawn: Sequence[NDArray[np.int64]], epoch: int, first: int, pinned: bool
+    ) -> Iterator[Batch]:
+        """What `draw` gave for an epoch, from step `first` on."""
+        seeds = [np.random.SeedSequence([self._seed, epoch, n]) for n in range(len(drawn))]
         items = [
             list(zip(rows.tolist(), seed.generate_state(len(rows)).tolist(), strict=True))
             for rows, seed in zip(drawn[first:], seeds[first:], strict=True)

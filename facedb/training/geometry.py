@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from facedb.evaluation.metrics import auc
 from facedb.training.data import CLEAN
 from facedb.training.samplers import Blocks
+from facedb.training.validation import pair_distances
 from facedb.types import Embeddings
 
 _BLOCK = 1024
@@ -88,7 +89,7 @@ def validation_pairs(
     mated = _drawn(rng, able, n // 2, lambda row: (labels == labels[row]) & (apart != apart[row]))
     able = np.arange(len(labels) if len(np.unique(labels)) > 1 else 0)
     others = _drawn(rng, able, n // 2, lambda row: labels != labels[row])
-    return Distances(_between(embeddings, mated), _between(embeddings, others))
+    return Distances(pair_distances(embeddings, mated), pair_distances(embeddings, others))
 
 
 def _drawn(
@@ -105,12 +106,6 @@ def _drawn(
         if len(pairs) == n:
             break
     return np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-
-
-def _between(embeddings: Embeddings, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    wide = embeddings.astype(np.float64)
-    distances: NDArray[np.float64] = np.linalg.norm(wide[pairs[:, 0]] - wide[pairs[:, 1]], axis=1)
-    return distances
 
 
 def outliers(distances: NDArray[np.float64]) -> int:

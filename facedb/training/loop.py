@@ -15,7 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from facedb.device import Device
 from facedb.encoder import Encoder
@@ -193,16 +195,18 @@ class _Run:
         """Epoch after epoch, until the last or until patience ends."""
         self._write_recipe()
         while self.epoch < self.recipe.epochs and not self._patience_ended():
-            seconds, waited, images = self._train_epoch()
-            self._end_epoch(seconds, waited, images)
+            batches = draw(self.faces, self.recipe, self.epoch)
+            if not batches:
+                raise InputError("the pk sampler needs two people with two pictures or more each")
+            seconds, waited, images = self._train_epoch(batches)
+            paired = self.recipe.sampler == "pairs"
+            crossing = crossing_share(batches, self.faces.labels, self.faces.photos, paired)
+            self._end_epoch(seconds, waited, images, crossing)
 
-    def _train_epoch(self) -> tuple[float, float, int]:
-        batches = draw(self.faces, self.recipe, self.epoch)
-        if not batches:
-            raise InputError("the pk sampler needs two people with two pictures or more each")
+    def _train_epoch(self, batches: list[NDArray[np.int64]]) -> tuple[float, float, int]:
         began = saved = time.monotonic()
         waited, images, first = 0.0, 0, self.step
-        source = self.loader.batches(self.epoch, first, self.learner.device == "cuda")
+        source = self.loader.batches(batches, self.epoch, first, self.learner.device == "cuda")
         for step in range(first, len(batches)):
             asked = time.monotonic()
             batch = next(source)
@@ -251,12 +255,10 @@ class _Run:
         paired = self.recipe.sampler == "pairs"
         return Seen(batch.labels.to(device), paired, targets, known)
 
-    def _end_epoch(self, seconds: float, waited: float, images: int) -> None:
+    def _end_epoch(self, seconds: float, waited: float, images: int, crossing: float) -> None:
         steps = max(1, self.step)
         embeddings = self.learner.embed(torch.from_numpy(self.proof.crops)).numpy()
         validation = validate(embeddings, self.proof)
-        batches = draw(self.faces, self.recipe, self.epoch)
-        paired = self.recipe.sampler == "pairs"
         row = EpochRow(
             epoch=self.epoch + 1,
             steps=self.steps,
@@ -264,7 +266,7 @@ class _Run:
             learning_rate=rate_at(self.recipe, self.epoch, 1 - 1 / steps),
             waiting=waited / max(seconds, 1e-9),
             images_per_second=images / max(seconds, 1e-9),
-            crossing=crossing_share(batches, self.faces.labels, self.faces.photos, paired),
+            crossing=crossing,
             metrics=validation.metrics,
         )
         self.log.append(row)
