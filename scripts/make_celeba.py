@@ -102,9 +102,13 @@ def main(out: Path, shared: Path, detector: Path, held_out: int, seed: int) -> N
     people = sorted({path.parent.name for path in large})
     held = set(random.Random(seed).sample(people, held_out))
     names = {path.name for path in large}
-    for path in large:
+    kept: set[bytes] = set()
+    for path in sorted(large, key=lambda path: path.parent.name not in held):
         part = "val" if path.parent.name in held else "train"
-        write(out / part / path.parent.name / path.name, load_photo(path).pixels)
+        pixels = load_photo(path).pixels
+        if pixels.tobytes() not in kept:  # CelebA has photos under two names
+            write(out / part / path.parent.name / path.name, pixels)
+        kept.add(pixels.tobytes())
     rest = [path for path in small if path.name not in names and path.parent.name not in held]
     by_mean = bring(rest, out / "train", YuNet(detector))
     click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -30,10 +33,12 @@ from facedb.photos import walk_people
 from facedb.training.batches import Loader, draw
 from facedb.training.blends import bent, blended
 from facedb.training.data import read_faces
+from facedb.training.depthwise import hasten
 from facedb.training.learner import rate_at
 from facedb.training.loop import train
 from facedb.training.recipes import RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
+from facedb.training.teacher import Memory, open_teacher
 from facedb.training.transforms import Augmentation, normalised
 from facedb.training.validation import thumbnails
 
@@ -281,6 +286,116 @@ def test_a_blend_shows_nobody_in_particular(people: Path) -> None:
     assert np.array_equal(batch.labels[whole], faces.labels[batch.rows[whole]])
     assert batch.clean is not None
     assert batch.clean.shape == batch.crops.shape == (36, 32, 32, 3)
+
+
+def test_pictures_stay_until_they_are_renewed_and_change_each_epoch(people: Path) -> None:
+    faces = read_faces(walk_people(people / "train").entries, open_detector("none", 32), 32)
+    plan = recipe("best", {"size": 32, "teacher": "bundled", "batch_size": 36, "renew": 2})
+
+    def clean_by_picture(epoch: int) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        clean, seen = {}, {}
+        for batch in Loader(faces, plan, 0).batches(draw(faces, plan, epoch), epoch, 0, False):
+            assert batch.clean is not None
+            for picture, was, now in zip(batch.pictures, batch.clean, batch.crops, strict=True):
+                key = int(picture)
+                assert clean.setdefault(key, was.numpy().tobytes()) == was.numpy().tobytes()
+                seen[key] = now.numpy().tobytes()
+        return clean, seen
+
+    (first, a), (second, b), (third, _) = (clean_by_picture(epoch) for epoch in range(3))
+    both = first.keys() & second.keys()
+    assert len(both) > len(faces)
+    assert all(first[key] == second[key] for key in both)
+    assert all(a[key] != b[key] for key in both)
+    assert not any(first[key] == third[key] for key in first.keys() & third.keys())
+
+
+def test_a_teacher_is_asked_once_about_a_picture_until_it_is_renewed() -> None:
+    bundled = open_encoder("bundled", "cpu")
+    asked: list[int] = []
+
+    def counting(crops: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        asked.append(len(crops))
+        return bundled.forward(crops)
+
+    memory = Memory(replace(bundled, forward=counting), 10)
+    photos = sorted(SAMPLE.rglob("*.jpg"))[:4]
+    crops = np.stack(
+        [np.asarray(Image.open(photo).convert("RGB").resize((112, 112))) for photo in photos]
+    )
+    wanted = bundled.embed(crops)
+    pictures = torch.tensor([3, 7, 3])
+    assert np.allclose(
+        memory(pictures, torch.from_numpy(crops[[0, 1, 0]])), wanted[[0, 1, 0]], atol=1e-5
+    )
+    assert sum(asked) == 2
+    pictures = torch.tensor([7, 9])
+    assert np.allclose(memory(pictures, torch.from_numpy(crops[[2, 3]])), wanted[[1, 3]], atol=1e-5)
+    assert sum(asked) == 3
+    memory.forget()
+    assert np.allclose(memory(pictures, torch.from_numpy(crops[[2, 3]])), wanted[[2, 3]], atol=1e-5)
+    assert sum(asked) == 5
+
+
+def mobile_network(rng: np.random.Generator) -> onnx.ModelProto:
+    """Scaling, convolution, normalisation, PReLU, pooling, product: what MobileFaceNet is of."""
+    shapes = {"half": (1,), "scale": (1,), "w": (8, 3, 3, 3), "slope": (8, 1, 1), "p": (16, 8)}
+    shapes |= dict.fromkeys(("gain", "bias", "mean", "var"), (8,))
+    values = {name: rng.uniform(0.1, 1, shape) for name, shape in shapes.items()}
+    values |= {"half": np.array([127.5]), "scale": np.array([1 / 128]), "w": values["w"] - 0.5}
+    make = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            make("Sub", ["x", "half"], ["a"]),
+            make("Mul", ["a", "scale"], ["b"]),
+            make("Conv", ["b", "w"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+            make("BatchNormalization", ["c", "gain", "bias", "mean", "var"], ["d"]),
+            make("PRelu", ["d", "slope"], ["e"]),
+            make("GlobalAveragePool", ["e"], ["f"]),
+            make("Flatten", ["f"], ["g"]),
+            make("Gemm", ["g", "p"], ["y"], transB=1),
+        ],
+        "teacher",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 3, 112, 112])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["n", 16])],
+        [onnx.numpy_helper.from_array(v.astype(np.float32), name) for name, v in values.items()],
+    )
+    opset = [onnx.helper.make_opsetid("", 13)]
+    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+
+
+def test_a_teacher_in_onnx_says_what_onnx_runtime_says(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.onnx"
+    onnx.save(mobile_network(np.random.default_rng(5)), file)
+    crops = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    raw = session.run(None, {"x": crops.transpose(0, 3, 1, 2).astype(np.float32)})[0]
+    wanted = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    assert np.allclose(open_teacher(str(file)).embed(crops), wanted, atol=1e-4)
+    quick = open_teacher(str(file), precision=torch.bfloat16).embed(crops)
+    assert np.sum(quick * wanted, axis=1).min() > 0.99
+    (tmp_path / "no.onnx").write_bytes(b"no network")
+    with pytest.raises(EncoderError, match=r"no\.onnx: no network that torch can take up"):
+        open_teacher(str(tmp_path / "no.onnx"))
+
+
+def test_a_hastened_network_computes_the_same() -> None:
+    torch.manual_seed(2)
+    plain = EncoderNetwork("test_convnext")
+    quick = copy.deepcopy(plain)
+    hasten(quick)
+    assert (
+        sum(type(a) is not type(b) for a, b in zip(plain.modules(), quick.modules(), strict=True))
+        > 4
+    )
+    images = torch.randn(4, 3, 48, 48)
+    for network in (plain, quick):
+        network.embed(images).square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), quick.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        nothing = 1e-4 * float(one.grad.abs().max())
+        assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=nothing), name
 
 
 def test_beginning_from_a_bundle_takes_its_network(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,12 +28,14 @@ class Batch:
         crops: uint8[n, size, size, 3].
         rows: int64[n], which faces of the data they are.
         labels: int64[n], who they show; -1 for a blend of two people.
+        pictures: int64[n] below `pictures_of`, the same for the same picture until it is renewed.
         clean: uint8[n, size, size, 3], what a teacher is to see, or None where it was asked before.
     """
 
     crops: Tensor
     rows: Tensor
     labels: Tensor
+    pictures: Tensor
     clean: Tensor | None
 
 
@@ -47,15 +49,22 @@ def draw(faces: Faces, recipe: Recipe, epoch: int) -> list[NDArray[np.int64]]:
     return people_batches(faces.labels, faces.photos, rng, people, recipe.photos_per_person)
 
 
+def pictures_of(faces: Faces) -> int:
+    """How many pictures are made of the faces: one of each as a first, one as a partner."""
+    return 2 * len(faces)
+
+
 class Loader:
     """The batches of an epoch from a step on.
 
     A picture's change hangs on seed, epoch, step and place alone, not on how many workers there
-    are: a run that goes on after a kill sees what it would have seen.
+    are: a run that goes on after a kill sees what it would have seen. The picture itself, where
+    it is blended or bent, stays for `renew` epochs.
     """
 
     def __init__(self, faces: Faces, recipe: Recipe, workers: int) -> None:
-        self._seed = recipe.seed
+        self._seed, self._renew, self._faces = recipe.seed, recipe.renew, len(faces)
+        self._paired = recipe.sampler == "pairs"
         blending = Blending(recipe.mix, recipe.bend)
         self._views = _Views(faces, blending, Augmentation.of(recipe.augment, recipe.distort))
         self._workers = workers
@@ -66,7 +75,7 @@ class Loader:
         """What `draw` gave for an epoch, from step `first` on."""
         seeds = [np.random.SeedSequence([self._seed, epoch, n]) for n in range(len(drawn))]
         items = [
-            list(zip(rows.tolist(), seed.generate_state(len(rows)).tolist(), strict=True))
+            self._items(rows, seed.generate_state(len(rows)), epoch // self._renew)
             for rows, seed in zip(drawn[first:], seeds[first:], strict=True)
         ]
         several = self._workers > 0
@@ -82,6 +91,28 @@ class Loader:
         )
         return (Batch(*parts) for parts in loader)
 
+    def _items(
+        self, rows: NDArray[np.int64], seeds: NDArray[np.uint32], period: int
+    ) -> list[_Item]:
+        partner = (
+            np.arange(len(rows)) >= len(rows) / 2 if self._paired else np.zeros(len(rows), int)
+        )
+        pictures = rows + self._faces * partner
+        columns = rows.tolist(), seeds.tolist(), pictures.tolist()
+        return [
+            _Item(row, seed, picture, (self._seed, period, picture))
+            for row, seed, picture in zip(*columns, strict=True)
+        ]
+
+
+class _Item(NamedTuple):
+    """A place in a batch: its face, the seed of its change, and its picture with that's seed."""
+
+    row: int
+    seed: int
+    picture: int
+    made_by: tuple[int, int, int]
+
 
 class _Views(Dataset[Any]):
     def __init__(self, faces: Faces, blending: Blending, augmentation: Augmentation) -> None:
@@ -91,24 +122,21 @@ class _Views(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._crops)
 
-    def __getitems__(self, items: list[tuple[int, int]]) -> tuple[Tensor | None, ...]:
-        rows, seeds = zip(*items, strict=True)
-        chosen, labels = torch.tensor(rows), torch.from_numpy(self._labels[list(rows)])
+    def __getitems__(self, items: list[_Item]) -> tuple[Tensor | None, ...]:
+        rows, seeds, pictures, made_by = zip(*items, strict=True)
+        labels = torch.from_numpy(self._labels[list(rows)])
+        known = torch.tensor(rows), labels, torch.tensor(pictures)
         if not self._blending:
             crops = self._augmentation([self._crops[row] for row in rows], seeds)
-            return torch.from_numpy(crops), chosen, labels, None
+            return torch.from_numpy(crops), *known, None
         made = [
-            self._blending(self._crops, *item) for item in zip(rows, _random(seeds), strict=True)
+            self._blending(self._crops, row, np.random.default_rng(seed))
+            for row, seed in zip(rows, made_by, strict=True)
         ]
         clean = np.stack([picture for picture, _ in made])
         one = torch.tensor([whole for _, whole in made])
-        crops = self._augmentation(list(clean), seeds)
-        return torch.from_numpy(crops), chosen, labels.where(one, -1), torch.from_numpy(clean)
-
-
-def _random(seeds: Sequence[int]) -> Iterator[np.random.Generator]:
-    # Another stream than the augmentation's of the same seed.
-    return (np.random.default_rng([seed, 1]) for seed in seeds)
+        crops = torch.from_numpy(self._augmentation(list(clean), seeds))
+        return crops, known[0], labels.where(one, -1), known[2], torch.from_numpy(clean)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -52,11 +52,26 @@ class _FastDepthwise(nn.Conv2d):
         return _Depthwise.apply(x.to(kind), self.weight.to(kind), bias.to(kind))  # type: ignore[no-any-return]
 
 
+class _Pointwise(nn.Conv2d):
+    """1 x 1: a matrix product, whose backward oneDNN does faster than a convolution's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        moved = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
+        return moved.permute(0, 3, 1, 2)
+
+
 def hasten(network: nn.Module) -> None:
-    """Make a network's depthwise convolutions train faster on the CPU; nothing else changes."""
+    """Make a network's convolutions train faster on the CPU; what they compute stays."""
     for module in network.modules():
         if type(module) is nn.Conv2d and _fits(module):
             module.__class__ = _FastDepthwise
+        elif type(module) is nn.Conv2d and _is_pointwise(module):
+            module.__class__ = _Pointwise
+
+
+def _is_pointwise(convolution: nn.Conv2d) -> bool:
+    sides = convolution.kernel_size, convolution.stride, convolution.padding
+    return sides == ((1, 1), (1, 1), (0, 0)) and convolution.groups == 1
 
 
 def _fits(convolution: nn.Conv2d) -> bool:

@@ -24,16 +24,16 @@ from facedb.encoder import Encoder
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.training import checkpoint
-from facedb.training.batches import Batch, Loader, draw
+from facedb.training.batches import Batch, Loader, draw, pictures_of
 from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
 from facedb.training.finish import finish
-from facedb.training.learner import Learner, NotFinite, rate_at
+from facedb.training.learner import Learner, NotFinite, precision_of, rate_at
 from facedb.training.losses import Seen, needs_teacher
 from facedb.training.networks import settled
 from facedb.training.recipes import Recipe, check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
-from facedb.training.teacher import Answers, ask, embed, open_teacher
+from facedb.training.teacher import Answers, Memory, ask, open_teacher
 from facedb.training.validation import thumbnails, validate
 
 _logger = logging.getLogger("facedb")
@@ -58,10 +58,10 @@ def train(request: TrainRequest) -> TrainReport:
     _warn(faces, shared)
     _can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
-    teacher = _teacher(recipe)
+    teacher = _teacher(recipe, device)
     answers = _answers(request, recipe, faces, teacher)
-    run = _Run(request, recipe, device, faces, proof)
-    run.teacher, run.answers = teacher, answers
+    memory = None if teacher is None else Memory(teacher, pictures_of(faces))
+    run = _Run(request, recipe, device, faces, proof, answers, memory)
     run.go()
     done = finish(request, recipe, faces, proof, seen=bool(shared))
     last = run.log[-1]
@@ -139,12 +139,12 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
         )
 
 
-def _teacher(recipe: Recipe) -> Encoder | None:
+def _teacher(recipe: Recipe, device: str) -> Encoder | None:
     if not needs_teacher(recipe.loss):
         return None
     if not recipe.teacher:
         raise InputError(f"--loss {recipe.loss}: name the teacher with --teacher")
-    teacher = open_teacher(recipe.teacher)
+    teacher = open_teacher(recipe.teacher, device, precision_of(recipe.precision, device))
     if teacher.dim != recipe.dim:
         raise InputError(f"the teacher's embeddings have length {teacher.dim}: --dim {teacher.dim}")
     return teacher
@@ -177,12 +177,13 @@ class _Run:
         device: str,
         faces: Faces,
         proof: Faces,
+        answers: Answers | None,
+        memory: Memory | None,
     ) -> None:
         self.request, self.recipe, self.faces, self.proof = request, recipe, faces, proof
         self.learner = Learner(recipe, len(faces.names), device)
         self.loader = Loader(faces, recipe, request.workers)
-        self.teacher: Encoder | None = None
-        self.answers: Answers | None = None
+        self.answers, self.memory = answers, memory
         self.epoch, self.step, self.steps, self.total = 0, 0, 0, 0.0
         self.log: list[EpochRow] = []
         self.step_rows: list[tuple[int, float, float]] = []
@@ -205,6 +206,8 @@ class _Run:
 
     def _train_epoch(self, batches: list[NDArray[np.int64]]) -> tuple[float, float, int]:
         began = saved = time.monotonic()
+        if self.memory is not None and self.step == 0 and self.epoch % self.recipe.renew == 0:
+            self.memory.forget()
         waited, images, first = 0.0, 0, self.step
         source = self.loader.batches(batches, self.epoch, first, self.learner.device == "cuda")
         for step in range(first, len(batches)):
@@ -249,8 +252,8 @@ class _Run:
         if self.answers is not None:
             targets = torch.from_numpy(self.answers.targets[rows]).to(device)
             known = torch.from_numpy(self.answers.known[rows]).to(device)
-        elif self.teacher is not None and batch.clean is not None:
-            targets = torch.from_numpy(embed(self.teacher, batch.clean.numpy())).to(device)
+        elif self.memory is not None and batch.clean is not None:
+            targets = self.memory(batch.pictures, batch.clean).to(device)
             known = torch.ones(len(rows), dtype=torch.bool, device=device)
         paired = self.recipe.sampler == "pairs"
         return Seen(batch.labels.to(device), paired, targets, known)
@@ -289,6 +292,7 @@ class _Run:
         return 0 < self.recipe.patience <= self.epoch - self.best_epoch
 
     def _save(self) -> None:
+        memory = self.memory
         checkpoint.save(
             self.file,
             {
@@ -298,6 +302,7 @@ class _Run:
                 "best": (self.best, self.best_epoch),
                 "log": [asdict(row) for row in self.log],
                 "step_rows": self.step_rows,
+                "memory": None if memory is None else (memory.targets, memory.known),
             },
         )
 
@@ -310,6 +315,8 @@ class _Run:
         self.best, self.best_epoch = state["best"]
         self.log = [EpochRow(**row) for row in state["log"]]
         self.step_rows = [tuple(row) for row in state["step_rows"]]
+        if self.memory is not None:
+            self.memory.targets, self.memory.known = state["memory"]
         _logger.info("going on at epoch %d, step %d", self.epoch + 1, self.step + 1)
 
     def _write_recipe(self) -> None:

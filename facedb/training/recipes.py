@@ -52,7 +52,7 @@ class Recipe:
     clip: float = _field(0.0, "Largest gradient norm; 0 leaves gradients alone.")
     ema: float = _field(0.0, "Decay of the moving average of the weights; 0 is without.")
     precision: str = _field("auto", "auto, bf16, fp16 or fp32.")
-    augment: str = _field("published", "published, or none.")
+    augment: str = _field("published", "published, jitter (for aligned crops), or none.")
     distort: float = _field(0.0, "Share of training photos that meet a distortion in memory.")
     mix: float = _field(
         0.0, "Share of training pictures that are two people blended; the teacher is asked afresh."
@@ -62,6 +62,7 @@ class Recipe:
     )
     select: str = _field("pair_accuracy", "The validation figure that picks the best epoch.")
     patience: int = _field(0, "Stop after so many epochs without a better one; 0 never.")
+    renew: int = _field(1, "Epochs that blended and bent pictures are kept before new ones.")
     teacher: str = _field("", "Of distillation: bundled, a bundle folder, timm:MODEL or an .onnx.")
     clean_teacher: bool = _field(
         True, "The teacher sees the clean photo, the student its versions."
@@ -77,10 +78,12 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         size=112,
         loss="distillation+0.1*contrastive",
         batch_size=64,
+        augment="jitter",
         mix=0.7,
         bend=0.05,
+        renew=3,
         distort=0.4,
-        epochs=20,
+        epochs=60,
         optimizer="muon",
         learning_rate=2e-3,
         weight_decay=0.05,
@@ -113,11 +116,12 @@ _CHOICES: Final = {
     "sampler": ("pairs", "pk"),
     "schedule": ("cosine", "cosine-step", "constant"),
     "precision": ("auto", "bf16", "fp16", "fp32"),
-    "augment": ("published", "none"),
+    "augment": ("published", "jitter", "none"),
 }
 _AT_LEAST: Final = {
     "size": 16, "hidden": 1, "dim": 2, "batch_size": 2, "epochs": 1, "photos_per_person": 2,
     "patience": 0, "warmup": 0, "clip": 0, "ema": 0, "weight_decay": 0, "distort": 0,
+    "renew": 1,
 }  # fmt: skip
 
 

@@ -1,20 +1,23 @@
-"""What a teacher says of each photo: asked once, before training."""
+"""What a teacher says of each photo, asked once before training, or of each new picture."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
 from facedb.errors import EncoderError, InputError
 from facedb.faces import Detector
 from facedb.pipeline import encode_photos
-from facedb.runtime import FAILURES, open_session
+from facedb.runtime import FAILURES
 from facedb.training.data import CLEAN, Faces, Progress
 from facedb.types import Embeddings, Pixels
 
@@ -32,10 +35,39 @@ class Answers:
     known: NDArray[np.bool_]
 
 
-def open_teacher(spec: str) -> Encoder:
+class Memory:
+    """A teacher's answers about pictures that come back, each asked for once.
+
+    Attributes:
+        targets: float32[n, d] unit rows, by picture.
+        known: bool[n], which are there.
+    """
+
+    def __init__(self, teacher: Encoder, pictures: int) -> None:
+        self._teacher = teacher
+        self.targets = torch.zeros(pictures, teacher.dim)
+        self.known = torch.zeros(pictures, dtype=torch.bool)
+
+    def __call__(self, pictures: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """float32[n, d] of int64[n] pictures; uint8[n, s, s, 3] is looked at where it is new."""
+        new, where = np.unique(pictures.numpy(), return_index=True)
+        asked = ~self.known[new].numpy()
+        if asked.any():
+            answers = embed(self._teacher, clean.numpy()[where[asked]])
+            self.targets[new[asked]] = torch.from_numpy(answers)
+            self.known[new[asked]] = True
+        return self.targets[pictures]
+
+    def forget(self) -> None:
+        """Before the pictures are renewed."""
+        self.known.zero_()
+
+
+def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.float32) -> Encoder:
     """An encoder: "bundled", a bundle folder, "timm:MODEL", or an ONNX file.
 
-    An ONNX file takes float32[n, 3, 112, 112] RGB, 0 to 255, and gives float32[n, d].
+    An ONNX file takes float32[n, 3, 112, 112] RGB, 0 to 255, and gives float32[n, d]; torch runs
+    it, on `device` and in `precision`, where bfloat16 is several times faster.
 
     Raises:
         EncoderError: it cannot be opened.
@@ -44,19 +76,41 @@ def open_teacher(spec: str) -> Encoder:
         return open_encoder(spec)
     if not Path(spec).is_file():
         raise EncoderError(f"--teacher {spec}: no such file")
-    try:
-        session = open_session(spec)
-        name = session.get_inputs()[0].name
-        dim = session.run(None, {name: np.zeros((1, 3, 112, 112), np.float32)})[0].shape[1]
-    except FAILURES as error:
-        raise EncoderError(f"--teacher {spec}: ONNX Runtime cannot use it: {error}") from error
+    network = _network_of(spec).to(device, precision, memory_format=torch.channels_last).eval()
 
+    @torch.inference_mode()
     def forward(crops: Pixels) -> NDArray[np.float32]:
-        images = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
-        embeddings: NDArray[np.float32] = session.run(None, {name: images})[0]
+        images = torch.from_numpy(crops).to(device, precision).permute(0, 3, 1, 2)
+        embeddings: NDArray[np.float32] = network(images).float().cpu().numpy()
         return embeddings
 
-    return Encoder(spec, Path(spec).stem, spec, int(dim), None, "cpu", forward)
+    try:
+        dim = forward(np.zeros((1, 112, 112, 3), np.uint8)).shape[1]
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise EncoderError(f"--teacher {spec}: it takes no RGB crops of 112: {error}") from error
+    return Encoder(spec, Path(spec).stem, spec, int(dim), None, device, forward)
+
+
+def _network_of(file: str) -> torch.nn.Module:
+    """The network of an ONNX file, its batch normalisations folded into its convolutions."""
+    import onnx
+    import onnx2torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        try:
+            onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+            network: torch.nn.Module = onnx2torch.convert(
+                onnx.load(options.optimized_model_filepath)
+            )
+        except (*FAILURES, NotImplementedError) as error:
+            raise EncoderError(
+                f"--teacher {file}: no network that torch can take up: {error}; export it as ONNX "
+                "of convolutions, normalisations and matrix products"
+            ) from error
+    return network
 
 
 def ask(
@@ -96,7 +150,9 @@ def ask(
 
 
 def embed(teacher: Encoder, crops: Pixels) -> Embeddings:
-    """The teacher's embeddings of crops, every core taking a part: one call keeps to a thread."""
+    """The teacher's embeddings of crops, every core taking a part."""
+    if teacher.spec.endswith(".onnx"):
+        return teacher.embed(crops)  # torch's own threads; of the others one call keeps to a thread
     workers = os.cpu_count() or 1
     parts = np.array_split(crops, min(len(crops), 4 * workers))
     with ThreadPoolExecutor(workers) as pool:

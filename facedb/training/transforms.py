@@ -39,6 +39,30 @@ def published() -> Any:
     )
 
 
+def jitter() -> Any:
+    """For aligned crops: as much as a detector's landmarks err, and other light."""
+    import albumentations as A
+    import cv2
+
+    return A.Compose(
+        [
+            A.Affine(
+                scale=(0.94, 1.06),
+                translate_percent=(-0.03, 0.03),
+                rotate=(-5, 5),
+                border_mode=cv2.BORDER_REPLICATE,
+                p=1.0,
+            ),
+            A.RandomBrightnessContrast(p=0.5),
+            A.HueSaturationValue(p=0.3),
+            A.ToGray(p=0.05),
+        ]
+    )
+
+
+_PIPELINES = {"published": published, "jitter": jitter, "none": lambda: None}
+
+
 def normalised(size: int) -> Any:
     """The validation transform as published: Resize, Normalize(0.5, 0.5), ToTensorV2."""
     import albumentations as A
@@ -63,8 +87,8 @@ class Augmentation:
 
     @classmethod
     def of(cls, augment: str, distorted: float) -> Augmentation:
-        """`augment` is "published" or "none"."""
-        return cls(published() if augment == "published" else None, distorted)
+        """`augment` is "published", "jitter" or "none"."""
+        return cls(_PIPELINES[augment](), distorted)
 
     def __call__(self, crops: Sequence[Pixels], seeds: Sequence[int]) -> Pixels:
         """uint8[n, s, s, 3] of n crops; each result hangs on its crop and seed alone."""
