@@ -91,9 +91,7 @@ class Loader:
         )
         return (Batch(*parts) for parts in loader)
 
-    def _items(
-        self, rows: NDArray[np.int64], seeds: NDArray[np.uint32], period: int
-    ) -> list[_Item]:
+    def _items(self, rows: NDArray[np.int64], seeds: NDArray[Any], period: int) -> list[_Item]:
         partner = (
             np.arange(len(rows)) >= len(rows) / 2 if self._paired else np.zeros(len(rows), int)
         )
@@ -127,8 +125,8 @@ class _Views(Dataset[Any]):
         labels = torch.from_numpy(self._labels[list(rows)])
         known = torch.tensor(rows), labels, torch.tensor(pictures)
         if not self._blending:
-            crops = self._augmentation([self._crops[row] for row in rows], seeds)
-            return torch.from_numpy(crops), *known, None
+            plain = self._augmentation([self._crops[row] for row in rows], seeds)
+            return torch.from_numpy(plain), *known, None
         made = [
             self._blending(self._crops, row, np.random.default_rng(seed))
             for row, seed in zip(rows, made_by, strict=True)

@@ -76,7 +76,8 @@ def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.
         return open_encoder(spec)
     if not Path(spec).is_file():
         raise EncoderError(f"--teacher {spec}: no such file")
-    network = _network_of(spec).to(device, precision, memory_format=torch.channels_last).eval()
+    network = _network_of(spec).to(device, precision).eval()
+    network = network.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def forward(crops: Pixels) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ same to a batch of uint8 (a quarter of the traffic), and a test holds the two si
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,11 @@ def jitter() -> Any:
     )
 
 
-_PIPELINES = {"published": published, "jitter": jitter, "none": lambda: None}
+_PIPELINES: dict[str, Callable[[], Any]] = {
+    "published": published,
+    "jitter": jitter,
+    "none": lambda: None,
+}
 
 
 def normalised(size: int) -> Any:
