@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from facedb.gallery import Gallery
 from facedb.operating import Operating
 from facedb.pipeline import Encoded
 from facedb.store import StoredTemplate
-from facedb.types import Candidate, Embeddings, Face, Hits, Identification, PhotoAnswer
+from facedb.types import (
+    Candidate,
+    Embeddings,
+    Face,
+    Hits,
+    Identification,
+    PhotoAnswer,
+    Quality,
+)
 
 PROPOSED = 16
 """People whose nearest photo is near are ranked anew by all of their photos: at least so many."""
@@ -45,7 +54,10 @@ def answers(
         PhotoAnswer(
             photo.path,
             photo.reason,
-            tuple(_decided(face, next(following), operating) for face in photo.faces),
+            tuple(
+                _decided(face, next(following), operating, quality)
+                for face, quality in zip_longest(photo.faces, photo.qualities)
+            ),
         )
         for photo in encoded
     ]
@@ -119,8 +131,13 @@ def _candidates(
     )
 
 
-def _decided(face: Face, candidates: tuple[Candidate, ...], operating: Operating) -> Identification:
+def _decided(
+    face: Face,
+    candidates: tuple[Candidate, ...],
+    operating: Operating,
+    quality: Quality | None,
+) -> Identification:
     best, limit = candidates[0] if candidates else None, operating.threshold
     identity = best.identity if best is not None and accepts(best.distance, limit) else None
     strangers = None if operating.curve is None else operating.curve.people
-    return Identification(identity, limit, candidates, face.box, face.score, strangers)
+    return Identification(identity, limit, candidates, face.box, face.score, strangers, quality)

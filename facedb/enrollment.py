@@ -14,6 +14,7 @@ from facedb.gallery import Gallery
 from facedb.photos import PeopleWalk, PersonPhoto, walk_people, walk_photos
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import FileRow, NewTemplate, Writer
+from facedb.types import Quality
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many photos are done, and how many there are."""
@@ -35,6 +36,14 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PoorFace:
+    """A photo that was enrolled though its face is hard to recognise."""
+
+    path: str
+    quality: Quality
+
+
 @dataclass(slots=True)
 class IndexReport:
     """What indexing did.
@@ -48,6 +57,8 @@ class IndexReport:
         people: identities enrolled now, in the whole gallery.
         refused: files and folders left out; the gallery remembers the files.
         several_faces: photos with more than one face; the largest was taken.
+        poor: new templates of faces that are hard to recognise, which another photo would serve
+            better.
         seconds: wall time.
     """
 
@@ -59,6 +70,7 @@ class IndexReport:
     people: int = 0
     refused: list[Refusal] = field(default_factory=list)
     several_faces: list[str] = field(default_factory=list)
+    poor: list[PoorFace] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -214,6 +226,11 @@ class _Enroller:
                 elif owner is None:
                     owners[result.sha256] = person
                     templates.append(_template(entry.identity, result))
+                    self._report.poor += [
+                        PoorFace(entry.path, quality)
+                        for quality in result.qualities[:1]
+                        if quality.poor
+                    ]
                 elif owner != person:
                     reason = SAME_PHOTO + owner
             row = self._row(entry, stat, result, reason)

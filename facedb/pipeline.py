@@ -20,7 +20,8 @@ from facedb.encoder import Encoder
 from facedb.errors import PhotoError
 from facedb.faces import Detector, use_one_thread
 from facedb.photos import load_photo
-from facedb.types import Embeddings, Face, Photo, Pixels
+from facedb.quality import QualityModel
+from facedb.types import Embeddings, Face, Photo, Pixels, Quality
 
 Which: TypeAlias = Literal["all", "largest"]
 
@@ -38,6 +39,7 @@ class Encoded:
         faces: those that were encoded, the one that counts first; without a face, none.
         faces_found: how many the detector found.
         embeddings: float32[len(faces), d] unit rows.
+        qualities: of the faces, or none where the encoder's card can't tell.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Encoded:
     faces: tuple[Face, ...]
     faces_found: int
     embeddings: Embeddings = field(repr=False)
+    qualities: tuple[Quality, ...] = ()
 
 
 def encode_photos(
@@ -86,9 +89,9 @@ def encode_photo(photo: Photo, detector: Detector, encoder: Encoder, which: Whic
     """The faces of one photo that is in memory."""
     found = detector.detect(photo)
     faces = tuple(found[:1] if which == "largest" else found)
-    return Encoded(
-        photo.path, photo.sha256, None, faces, len(found), encoder.embed(_crops([faces], encoder))
-    )
+    embeddings = encoder.embed(_crops(faces, encoder))
+    qualities = _qualities(faces, embeddings, encoder)
+    return Encoded(photo.path, photo.sha256, None, faces, len(found), embeddings, qualities)
 
 
 def _encode(
@@ -99,13 +102,15 @@ def _encode(
     known: Container[str],
 ) -> list[Encoded]:
     seen = [_look(path, detector, which, known) for path in paths]
-    embeddings = encoder.embed(_crops([faces for _, _, faces, _ in seen], encoder))
+    every = [face for _, _, faces, _ in seen for face in faces]
+    embeddings = encoder.embed(_crops(every, encoder))
+    qualities = _qualities(every, embeddings, encoder)
     results: list[Encoded] = []
     start = 0
     for path, (digest, reason, faces, found) in zip(paths, seen, strict=True):
-        rows = embeddings[start : start + len(faces)]
+        its = slice(start, start + len(faces))
         start += len(faces)
-        results.append(Encoded(path, digest, reason, faces, found, rows))
+        results.append(Encoded(path, digest, reason, faces, found, embeddings[its], qualities[its]))
     return results
 
 
@@ -122,9 +127,15 @@ def _look(
     return photo.sha256, None, tuple(found[:1] if which == "largest" else found), len(found)
 
 
-def _crops(faces: Sequence[Sequence[Face]], encoder: Encoder) -> Pixels:
-    crops = [face.crop for group in faces for face in group]
-    side = encoder.input_size
+def _qualities(
+    faces: Sequence[Face], embeddings: Embeddings, encoder: Encoder
+) -> tuple[Quality, ...]:
+    model = QualityModel.of(encoder.card)
+    return () if model is None else tuple(model(faces, embeddings))
+
+
+def _crops(faces: Sequence[Face], encoder: Encoder) -> Pixels:
+    crops, side = [face.crop for face in faces], encoder.input_size
     return np.stack(crops) if crops else np.empty((0, side, side, 3), dtype=np.uint8)
 
 

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from facedb.people import PersonDetails
     from facedb.store import Person
     from facedb.training.request import TrainReport
-    from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
+    from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Quality
 
 CSV_COLUMNS = (
     *("photo", "face", "box_x", "box_y", "box_width", "box_height", "identity", "threshold"),
-    *("rank", "candidate", "distance", "file"),
+    *("quality", "rank", "candidate", "distance", "file"),
 )
+
+
+SHOWN_POOR = 10
 
 
 def as_json(schema: str, result: Any, **more: Any) -> str:
@@ -88,7 +91,21 @@ def index_text(report: IndexReport, gallery: str) -> str:
         lines.append(
             f"{len(report.several_faces):,} photos show several faces; the largest was taken"
         )
+    if report.poor:
+        lines.append(
+            f"{len(report.poor):,} enrolled faces are hard to recognise; other photos of these "
+            "people would serve better:"
+        )
+        worst = sorted(report.poor, key=lambda face: face.quality.chance)
+        lines += [f"  {poor_words(face.quality)}: {face.path}" for face in worst[:SHOWN_POOR]]
+        if len(worst) > SHOWN_POOR:
+            lines.append(f"  and {len(worst) - SHOWN_POOR:,} more: --json lists them")
     return "\n".join(lines)
+
+
+def poor_words(quality: Quality) -> str:
+    """Why a face is poor, and how poor."""
+    return f"{quality.cause}, quality {quality.chance:.2f}"
 
 
 def answer_text(answer: PhotoAnswer) -> str:
@@ -113,6 +130,8 @@ def _face_lines(face: Identification) -> list[str]:
         head = f"  not identified, {place}: nobody within {face.threshold:.3f}"
     else:
         head = f"  {face.identity}, {place}"
+    if face.quality is not None and face.quality.poor:
+        head += f" ({poor_words(face.quality)})"
     lines = [head]
     for number, candidate in enumerate(face.candidates, start=1):
         inside = face.threshold is not None and candidate.distance <= face.threshold
@@ -133,6 +152,7 @@ def answer_rows(answers: Iterable[PhotoAnswer]) -> list[list[object]]:
         for number, face in enumerate(answer.faces, start=1):
             head = [answer.path, number, *(round(value, 1) for value in face.box)]
             head += [face.identity or "", "" if face.threshold is None else face.threshold]
+            head += ["" if face.quality is None else f"{face.quality.chance:.3f}"]
             rows += [
                 [*head, rank, candidate.identity, f"{candidate.distance:.6f}", candidate.photo]
                 for rank, candidate in enumerate(face.candidates, start=1)

@@ -29,3 +29,12 @@ def open_session(model: str | bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def save_folded(model: str, to: str) -> None:
+    """Write an ONNX file anew, constants and normalisations folded; FAILURES when it is bad."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = to
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

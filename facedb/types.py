@@ -55,6 +55,21 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a face can be recognised.
+
+    Attributes:
+        chance: that a probe like it finds its person, in [0, 1], as in docs/models.md.
+        poor: whether that is so little that another photo would serve better.
+        cause: why it is poor, in words; "" where it is not.
+    """
+
+    chance: float
+    poor: bool
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hits:
     """Templates near m probes, nearest first; one row a probe, padded to the longest.
 
@@ -103,6 +118,7 @@ class Identification:
         box: the face's place in the photo, as in Face.
         score: the detector's confidence in [0, 1].
         strangers: how many people the candidates' shares were measured on, or None.
+        quality: how well the face can be recognised; None where the encoder's card can't tell.
     """
 
     identity: str | None
@@ -111,6 +127,7 @@ class Identification:
     box: Box
     score: float
     strangers: int | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LAYERS = [
     ["decision", "aggregation", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
     ["photos", "store", "index", "encoder", "alignment"],
-    ["faces", "snapshot", "pinning", "operating", "settings"],
+    ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
     ["pipeline", "training", "study"],
     ["enrollment", "people", "reencode", "export", "describe", "answers"],

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from facedb.encoder import Encoder, open_encoder
 from facedb.errors import EncoderError, InputError
 from facedb.faces import Detector
 from facedb.pipeline import encode_photos
-from facedb.runtime import FAILURES
+from facedb.runtime import FAILURES, save_folded
 from facedb.training.data import CLEAN, Faces, Progress
 from facedb.types import Embeddings, Pixels
 
@@ -98,14 +97,10 @@ def _network_of(file: str) -> torch.nn.Module:
     import onnx2torch
 
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        folded = str(Path(folder, "folded.onnx"))
         try:
-            onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-            network: torch.nn.Module = onnx2torch.convert(
-                onnx.load(options.optimized_model_filepath)
-            )
+            save_folded(file, folded)
+            network: torch.nn.Module = onnx2torch.convert(onnx.load(folded))
         except (*FAILURES, NotImplementedError) as error:
             raise EncoderError(
                 f"--teacher {file}: no network that torch can take up: {error}; export it as ONNX "

@@ -1,0 +1,99 @@
+"""Quality: the chance that a face is recognised, told before anybody is compared with it.
+
+Faces that an encoder cannot make out gather in one place of its space (Deng et al., Harnessing
+Unrecognizable Faces for Improving Face Recognition, WACV 2023). How far a face lies from that
+place, how large it is, how far it is turned and how sure the detector was predict by a logistic
+regression whether a probe finds its person. Its numbers lie in the encoder's card;
+`scripts/fit_quality.py` fits them on people whom the encoder was not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.types import Embeddings, Face, Quality
+
+CAUSES: Final = ("hard to make out", "small", "turned away", "hardly a face")
+"""Why a face is poor: one for each column of `traits`."""
+
+_EYES = 4.0, 64.0
+"""Pixels between the eyes beyond which less or more changes nothing."""
+
+
+def traits(
+    faces: Sequence[Face], embeddings: Embeddings, centre: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What quality is told from.
+
+    Args:
+        faces: n faces.
+        embeddings: float32[n, d] unit rows, theirs.
+        centre: float64[d], where faces that cannot be made out gather.
+
+    Returns:
+        float64[n, 4]: Euclidean distance to the centre; log2 of the pixels between the eyes,
+        within [2, 6]; how far the nose lies from the middle between the eyes along their line, in
+        parts of their distance, at most 1; the detector's score.
+    """
+    if not faces:
+        return np.empty((0, 4))
+    points = np.stack([face.landmarks for face in faces]).astype(np.float64)
+    line = points[:, 1] - points[:, 0]
+    apart = np.maximum(np.linalg.norm(line, axis=1), 1e-9)
+    nose = points[:, 2] - points[:, :2].mean(axis=1)
+    turn = np.abs((nose * line).sum(axis=1)) / apart**2
+    return np.column_stack(
+        [
+            np.linalg.norm(embeddings - centre, axis=1),
+            np.log2(np.clip(apart, *_EYES)),
+            np.minimum(turn, 1.0),
+            [face.score for face in faces],
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QualityModel:
+    """A logistic regression on traits.
+
+    Attributes:
+        centre: float64[d], where faces that cannot be made out gather.
+        weights: float64[4], of the traits.
+        bias: of the regression.
+        usual: float64[4], the traits of the median face it was fitted on.
+        poor: the chance below which a face is called poor.
+    """
+
+    centre: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    bias: float
+    usual: NDArray[np.float64]
+    poor: float
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any]) -> QualityModel | None:
+        """The model in an encoder's card, or None where it has none."""
+        held = card.get("quality")
+        if not held:
+            return None
+        centre, weights, usual = (
+            np.asarray(held[name], np.float64) for name in ("centre", "weights", "usual")
+        )
+        return cls(centre, weights, float(held["bias"]), usual, float(held["poor"]))
+
+    def __call__(self, faces: Sequence[Face], embeddings: Embeddings) -> list[Quality]:
+        """The quality of n faces with embeddings float32[n, d], in order."""
+        found = traits(faces, embeddings, self.centre)
+        chances = 1 / (1 + np.exp(-(found @ self.weights + self.bias)))
+        causes = ((found - self.usual) * self.weights).argmin(axis=1) if faces else []
+        return [
+            Quality(
+                float(chance), bool(chance < self.poor), CAUSES[cause] if chance < self.poor else ""
+            )
+            for chance, cause in zip(chances, causes, strict=True)
+        ]

@@ -1,0 +1,303 @@
+"""Fit the quality of a face, and prove on LFW that it predicts error.
+
+Claim: a face's quality says how likely a probe is to find its person, before anybody is compared.
+Method: on the held-out people of CelebA, whose photos are shown whole, clean and under the seven
+distortions at three severities and reduced to a quarter. A probe is answered rightly when the
+nearest of a gallery is its person: one clean photo of each held-out person, drawn anew ten times,
+and one crop of each of the people trained on, as others. A logistic regression of that on the
+traits of facedb/quality.py gives the chance. The centre is the mean embedding of the same people's
+crops, shrunk to six pixels and back.
+Proof: LFW, the first photo of each of 5,749 people enrolled; probes are the 7,484 others, and 1,000
+of them clean and under each distortion. Error of what is kept, against the share turned away, by
+our quality, by the detector's score and by the size alone.
+
+    python scripts/fit_quality.py --people runs/celeba --write-card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+import click
+import cv2
+import numpy as np
+from measuring import RESULTS, ROOT, SHARED, circumstances, finish, rounded, table
+from numpy.typing import NDArray
+
+from facedb.encoder import Encoder, open_encoder
+from facedb.encoder.bundle import BUNDLED, CARD
+from facedb.evaluation.curves import error_versus_reject
+from facedb.faces import CropsOnly, Detector, open_detector, use_one_thread
+from facedb.photos import load_photo, photo_from_array
+from facedb.pipeline import encode_photo, encode_photos
+from facedb.quality import QualityModel, traits
+from facedb.training.distortions import KINDS, distort
+from facedb.types import Pixels
+
+SEVERITIES = (1, 3, 5)
+DRAWS = 10
+AWAY = (0.0, 0.05, 0.1, 0.2, 0.3)
+POOR_SHARE = 0.05
+"""As many of the clean development faces are called poor."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Faces that were found: who, of which photo, their embedding and traits but the first."""
+
+    names: NDArray[np.str_]
+    photos: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    traits: NDArray[np.float64]
+
+    def among(self, kept: NDArray[np.bool_]) -> Seen:
+        return Seen(self.names[kept], self.photos[kept], self.embeddings[kept], self.traits[kept])
+
+
+def changed(pixels: Pixels, condition: str, seed: int) -> Pixels:
+    """A photo under "clean", "small" or a distortion and its severity, "foggy-3"."""
+    if condition == "clean":
+        return pixels
+    if condition == "small":
+        height, width = pixels.shape[:2]
+        size = max(1, width // 4), max(1, height // 4)
+        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    kind, _, severity = condition.partition("-")
+    return distort(pixels, kind, int(severity), seed)
+
+
+class Eyes:
+    """Detector and encoder, and the centre that traits are told from."""
+
+    def __init__(self, detector: Detector, encoder: Encoder, centre: NDArray[np.float64]) -> None:
+        self.detector, self.encoder, self.centre = detector, encoder, centre
+
+    def look(self, photos: Sequence[Path], condition: str) -> Seen:
+        """The face that counts of each photo in which one is found."""
+        use_one_thread()
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            jobs = pool.map(lambda item: self._one(*item, condition), enumerate(photos))
+            with click.progressbar(jobs, length=len(photos), label=condition) as bar:
+                found = [item for item in bar if item is not None]
+        rows, embeddings, told = zip(*found, strict=True)
+        names = np.array([photos[row].parent.name for row in rows])
+        return Seen(names, np.array(rows), np.stack(embeddings), np.stack(told))
+
+    def _one(self, row: int, path: Path, condition: str) -> Any:
+        pixels = changed(load_photo(str(path)).pixels, condition, row)
+        encoded = encode_photo(photo_from_array(pixels), self.detector, self.encoder, "largest")
+        if not encoded.faces:
+            return None
+        return row, encoded.embeddings[0], traits(encoded.faces, encoded.embeddings, self.centre)[0]
+
+
+def centre_of(crops: Sequence[Pixels], encoder: Encoder) -> NDArray[np.float64]:
+    """Unit float64[d]: the mean of faces of six pixels."""
+    shrunk = [cv2.resize(crop, (6, 6), interpolation=cv2.INTER_AREA) for crop in crops]
+    again = [cv2.resize(crop, (112, 112), interpolation=cv2.INTER_CUBIC) for crop in shrunk]
+    mean = encoder.embed(np.stack(again).astype(np.uint8)).astype(np.float64).mean(axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+def found_right(probes: Seen, gallery: Seen, others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of the draws in which each probe's nearest is its person; NaN where it was drawn."""
+    rng = np.random.default_rng(1)
+    to_others = (probes.embeddings @ others.T).max(axis=1)
+    answers = np.full((DRAWS, len(probes.names)), np.nan)
+    for draw in range(DRAWS):
+        order = rng.permutation(len(gallery.names))
+        people, first = np.unique(gallery.names[order], return_index=True)
+        chosen = order[first]
+        scores = probes.embeddings @ gallery.embeddings[chosen].T
+        best = scores.argmax(axis=1)
+        right = (people[best] == probes.names) & (scores.max(axis=1) > to_others)
+        itself = np.isin(probes.photos, gallery.photos[chosen])
+        answers[draw] = np.where(itself, np.nan, right)
+    return np.nanmean(answers, axis=0)
+
+
+def fit(seen: Seen, right: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Weights float64[4] and bias; each face counts for right and for wrong by its share."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = seen.traits.mean(axis=0), seen.traits.std(axis=0) + 1e-9
+    inputs = np.concatenate([(seen.traits - mean) / scale] * 2)
+    outcome = np.repeat([1, 0], len(right))
+    model = LogisticRegression(C=10.0).fit(inputs, outcome, np.concatenate([right, 1 - right]))
+    weights = model.coef_[0] / scale
+    return weights, float(model.intercept_[0] - weights @ mean)
+
+
+def joined(parts: Sequence[Seen]) -> Seen:
+    columns = ("names", "photos", "embeddings", "traits")
+    return Seen(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+
+
+def rejecting(quality: NDArray[np.float64], wrong: NDArray[np.bool_]) -> dict[str, float]:
+    """Error of what is kept, at shares turned away."""
+    away, error = error_versus_reject(quality, wrong)
+    return {f"{share:g}": rounded(float(np.interp(share, away, error))) for share in AWAY}
+
+
+def proof(eyes: Eyes, model: QualityModel, lfw: Path, few: int) -> dict[str, Any]:
+    """Error against reject on LFW, clean and mixed, and the curves."""
+    people = sorted(path for path in lfw.iterdir() if path.is_dir())
+    photos = [sorted(person.glob("*.webp")) for person in people]
+    gallery = eyes.look([own[0] for own in photos], "clean")
+    probes = [photo for own in photos for photo in own[1:]]
+    chosen = np.random.default_rng(1).permutation(len(probes))[:few]
+    some = [probes[row] for row in sorted(chosen.tolist())]
+    clean = eyes.look(probes, "clean")
+    versions = ["clean", *(f"{kind}-3" for kind in KINDS)]
+    mixed = joined([eyes.look(some, version) for version in versions])
+    return {
+        "clean": _curves(clean, gallery, model),
+        "mixed": _curves(mixed, gallery, model) | {"versions": versions, "photos": len(some)},
+    }
+
+
+def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
+    nearest = np.concatenate(
+        [
+            (part @ gallery.embeddings.T).argmax(axis=1)
+            for part in np.array_split(probes.embeddings, 1 + len(probes.embeddings) // 1000)
+        ]
+    )
+    wrong = gallery.names[nearest] != probes.names
+    chances = 1 / (1 + np.exp(-(probes.traits @ model.weights + model.bias)))
+    by = {
+        "quality": chances,
+        "distance to the centre": probes.traits[:, 0],
+        "detector's score": probes.traits[:, 3],
+        "size": probes.traits[:, 1],
+        "perfect": -wrong.astype(float),
+    }
+    return {
+        "probes": len(wrong),
+        "error": rounded(float(wrong.mean())),
+        "poor": rounded(float((chances < model.poor).mean())),
+        "error_of_poor": rounded(float(wrong[chances < model.poor].mean())),
+        "kept": {name: rejecting(values, wrong) for name, values in by.items()},
+        "curves": {name: _thinned(*error_versus_reject(v, wrong)) for name, v in by.items()},
+    }
+
+
+def _thinned(away: NDArray[np.float64], error: NDArray[np.float64]) -> list[list[float]]:
+    shares = np.linspace(0, 0.6, 61)
+    return [[rounded(x), rounded(float(np.interp(x, away, error)))] for x in shares.tolist()]
+
+
+def draw(result: dict[str, Any], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for axis, name, words in zip(
+        axes,
+        ("clean", "mixed"),
+        ("LFW as it is", "LFW, clean and under seven distortions"),
+        strict=True,
+    ):
+        for label, points in result[name]["curves"].items():
+            x, y = np.array(points).T
+            style = ":" if label == "perfect" else "-"
+            axis.plot(100 * x, 100 * y, style, lw=2.4 if label == "quality" else 1.3, label=label)
+        axis.set(title=words, xlabel="turned away, % of probes", ylim=(0, None))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("rank-1 error of those kept, %")
+    axes[0].legend(frameon=False)
+    figure.savefig(file, dpi=110)
+
+
+def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, dict[str, Any]]:
+    """The regression fitted on the people held out, and what it was fitted on."""
+    held = sorted(path.name for path in (people / "val").iterdir())
+    whole = [path for name in held for path in sorted((photos / name).glob("*.webp"))]
+    versions = ["clean", "small", *(f"{kind}-{n}" for kind in KINDS for n in SEVERITIES)]
+    seen = {version: eyes.look(whole, version) for version in versions}
+    firsts = [str(min(path.glob("*.webp"))) for path in sorted((people / "train").iterdir())]
+    crops = encode_photos(firsts, CropsOnly(), eyes.encoder)
+    others = np.concatenate([one.embeddings for one in crops])
+    right = {v: found_right(part, seen["clean"], others) for v, part in seen.items()}
+    told, shares = joined(list(seen.values())), np.concatenate(list(right.values()))
+    known = np.isfinite(shares)
+    weights, bias = fit(told.among(known), shares[known])
+    clean = seen["clean"].traits
+    poor = float(np.quantile(1 / (1 + np.exp(-(clean @ weights + bias))), POOR_SHARE))
+    return QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), poor), {
+        "people": len(held),
+        "photos": len(whole),
+        "others": len(others),
+        "faces": len(shares),
+        "right": {v: rounded(float(np.nanmean(part))) for v, part in right.items()},
+    }
+
+
+@click.command()
+@click.option(
+    "--people",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="What make_celeba.py built: val/ holds the people held out, train/ the others.",
+)
+@click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
+@click.option("--detector", envvar="FACEDB_DETECTOR", default=None)
+@click.option("--few", default=1000, show_default=True, help="LFW probes that are distorted.")
+@click.option("--write-card", is_flag=True, help="Write the numbers into the bundled card.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "quality.json")
+def main(
+    people: Path, shared: Path, detector: str | None, few: int, write_card: bool, out: Path
+) -> None:
+    """Fit, prove, and write docs/results/quality.json and docs/quality.png."""
+    begun, looked = circumstances(1), CropsOnly()
+    encoder, found = open_encoder("bundled", "cpu"), open_detector(detector)
+    crops = [looked.detect(load_photo(str(path)))[0].crop for path in people.glob("val/*/*.webp")]
+    eyes = Eyes(found, encoder, centre_of(crops, encoder))
+    model, fitted = development(people, shared / "data" / "celeba" / "photos", eyes)
+    lfw = proof(eyes, model, shared / "data" / "lfw" / "images", few)
+    for name in ("clean", "mixed"):
+        rows = [("by", *(f"{share:.0%}" for share in AWAY))]
+        rows += [
+            (by, *(f"{100 * error:.1f}" for error in kept.values()))
+            for by, kept in lfw[name]["kept"].items()
+        ]
+        table(f"LFW, {name}: rank-1 error of those kept, %, by the share turned away", rows)
+    draw(lfw, ROOT / "docs" / "quality.png")
+    if write_card:
+        _write_card(model)
+    numbers = {
+        "weights": [rounded(weight) for weight in model.weights.tolist()],
+        "bias": rounded(model.bias),
+        "usual": [rounded(value) for value in model.usual.tolist()],
+        "poor": rounded(model.poor),
+    }
+    made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
+    finish(begun | made_by | {"development": fitted} | numbers | {"lfw": lfw}, [], out)
+
+
+def _write_card(model: QualityModel) -> None:
+    file = BUNDLED / CARD
+    card = json.loads(file.read_text(encoding="utf-8"))
+    card["quality"] = {
+        "centre": [rounded(value) for value in model.centre.tolist()],
+        "weights": [rounded(value) for value in model.weights.tolist()],
+        "bias": rounded(model.bias),
+        "usual": [rounded(value) for value in model.usual.tolist()],
+        "poor": rounded(model.poor),
+        "measured": "docs/results/quality.json",
+    }
+    file.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

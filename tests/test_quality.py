@@ -1,0 +1,114 @@
+"""Quality: what it is told from, and where index and query say it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedb.cli.main import run
+from facedb.encoder.bundle import BUNDLED
+from facedb.identify import FaceDB, Settings
+from facedb.quality import CAUSES, QualityModel, traits
+from facedb.types import Face
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
+CENTRE = np.eye(128)[0]
+
+
+def face(landmarks: list[list[float]], score: float = 0.9) -> Face:
+    crop = np.zeros((112, 112, 3), np.uint8)
+    return Face((0.0, 0.0, 9.0, 9.0), np.array(landmarks, np.float32), score, crop)
+
+
+def unit(angle: float) -> np.ndarray:
+    return np.array([[math.cos(angle), math.sin(angle), *[0.0] * 126]], np.float32)
+
+
+def test_traits_worked_by_hand() -> None:
+    # Eyes 32 apart on a level line; the nose 8 to the right of their middle and 20 below.
+    level = face([[10, 40], [42, 40], [34, 60], [16, 75], [36, 75]])
+    assert traits([level], unit(math.pi / 2), CENTRE)[0] == pytest.approx(
+        [math.sqrt(2), 5.0, 0.25, 0.9], abs=1e-6
+    )
+    # Turned by 90 degrees in the picture, 200 px between the eyes: 64 at most.
+    upright = face([[0, 0], [0, 200], [-125, 150], [0, 0], [0, 0]], 0.5)
+    assert traits([upright], unit(0), CENTRE)[0] == pytest.approx([0, 6.0, 0.25, 0.5], abs=1e-6)
+    assert traits([], np.empty((0, 128), np.float32), CENTRE).shape == (0, 4)
+    same_eyes = face([[5, 5], [5, 5], [5, 9], [4, 12], [6, 12]])
+    assert np.isfinite(traits([same_eyes], unit(1), CENTRE)).all()
+
+
+def test_the_chance_is_the_logistic_of_the_traits() -> None:
+    usual = np.array([1.2, 5.0, 0.1, 0.9])
+    model = QualityModel(CENTRE, np.array([2.0, 1.0, -4.0, 3.0]), -10.0, usual, 0.4)
+    good = face([[10, 40], [42, 40], [26, 60], [16, 75], [36, 75]])
+    turned = face([[10, 40], [42, 40], [42, 60], [16, 75], [36, 75]])
+    (fine, poor) = model([good, turned], np.repeat(unit(math.pi / 2), 2, axis=0))
+    logit = 2 * math.sqrt(2) + 5 + 3 * 0.9 - 10
+    assert fine.chance == pytest.approx(1 / (1 + math.exp(-logit)))
+    assert (fine.poor, fine.cause) == (False, "")
+    assert poor.chance == pytest.approx(1 / (1 + math.exp(-(logit - 4 * 0.5))))
+    assert (poor.poor, poor.cause) == (True, "turned away")
+
+
+@pytest.fixture
+def picky(tmp_path: Path) -> Path:
+    """The bundled encoder, with a card that calls poor whatever lies within 1 of an axis."""
+    folder = tmp_path / "encoder"
+    shutil.copytree(BUNDLED, folder)
+    card = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+    card["quality"] = {
+        "centre": CENTRE.tolist(),
+        "weights": [100.0, 0.0, 0.0, 0.0],
+        "bias": -140.0,
+        "usual": [1.4, 5.1, 0.0, 1.0],
+        "poor": 0.5,
+    }
+    (folder / "encoder.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+def test_index_names_the_poor_and_query_says_so(
+    picky: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FaceDB(tmp_path / "g", Settings(encoder=str(picky), detector="none")) as db:
+        report = db.index_folder(SAMPLE)
+        found = {item.path: item.quality for item in report.poor}
+        vectors = [(path, db.identify(path)[0]) for path in sorted(map(str, SAMPLE.rglob("*.jpg")))]
+        crops = np.stack([np.asarray(Image.open(path).convert("RGB")) for path, _ in vectors])
+        near = db.encoder.embed(np.ascontiguousarray(crops[:, 24:136, 24:136]))[:, 0]
+    # |e - axis| < 1.4 where 2 - 2 e_0 < 1.96, so where e_0 > 0.02.
+    expected = {path for (path, _), value in zip(vectors, near, strict=True) if value > 0.02}
+    assert 5 < len(expected) < 91
+    assert set(found) == expected
+    for path, answer in vectors:
+        assert answer.quality is not None
+        assert answer.quality.poor == (path in expected)
+    worst = min(found, key=lambda path: found[path].chance)
+    assert run(["query", worst, "-g", str(tmp_path / "g")]) == 0
+    assert f"({CAUSES[0]}, quality 0." in capsys.readouterr().out
+    assert run(["query", worst, "-g", str(tmp_path / "g"), "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)["faces"]
+    assert line["quality"]["poor"] is True
+
+
+def test_index_prints_the_worst_first(
+    picky: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = ["-g", str(tmp_path / "g"), "--detector", "none", "--encoder", str(picky)]
+    assert run(["index", str(SAMPLE), *gallery]) == 0
+    printed = capsys.readouterr().out
+    shares = [
+        float(line.split("quality ")[1].split(":")[0])
+        for line in printed.splitlines()
+        if "quality " in line
+    ]
+    assert "enrolled faces are hard to recognise" in printed
+    assert len(shares) == 10
+    assert shares == sorted(shares)
