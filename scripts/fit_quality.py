@@ -20,7 +20,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,16 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import click
 import cv2
 import numpy as np
+from evaluate_calibration import people_of, several_photos
 from measuring import RESULTS, ROOT, SHARED, circumstances, finish, rounded, table
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
 from facedb.encoder.bundle import BUNDLED, CARD
 from facedb.evaluation.curves import error_versus_reject
+from facedb.evaluation.metrics import rank_k
+from facedb.evaluation.samples import Samples
+from facedb.evaluation.trial import enrolled_from, run_trial
 from facedb.faces import CropsOnly, Detector, open_detector, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo, encode_photos
@@ -44,6 +48,7 @@ from facedb.types import Pixels
 
 SEVERITIES = (1, 3, 5)
 DRAWS = 10
+FPIRS = (0.003, 0.01, 0.1)
 AWAY = (0.0, 0.05, 0.1, 0.2, 0.3)
 POOR_SHARE = 0.05
 """As many of the clean development faces are called poor."""
@@ -160,8 +165,51 @@ def proof(eyes: Eyes, model: QualityModel, lfw: Path, few: int) -> dict[str, Any
     mixed = joined([eyes.look(some, version) for version in versions])
     return {
         "clean": _curves(clean, gallery, model),
+        "templates": weighting(joined([gallery, clean]), model, lfw),
         "mixed": _curves(mixed, gallery, model) | {"versions": versions, "photos": len(some)},
     }
+
+
+def weighting(seen: Seen, model: QualityModel, lfw: Path) -> dict[str, Any]:
+    """The mean of a person's templates against that weighted by their quality, five draws."""
+    samples = people_of(as_samples(seen), lfw.parent / "peopleDevTrain.txt")
+    heavy = as_samples(replace(seen, embeddings=seen.embeddings * chances(seen, model)[:, None]))
+    heavy = people_of(heavy, lfw.parent / "peopleDevTrain.txt")
+    rows: dict[str, list[list[float]]] = {"mean": [], "weighted by quality": []}
+    for draw in range(5):
+        probes = several_photos(samples, draw)[1]
+        for name, kind in zip(rows, (samples, heavy), strict=True):
+            gallery = several_photos(kind, draw)[0]
+            trial = run_trial(enrolled_from(gallery), probes, "mean")
+            ranks = trial.outcome.ranks[trial.mated]
+            rows[name].append([rank_k(ranks, [1])[1], *(trial.dir_at(at) for at in FPIRS)])
+    figures = ("rank_1", *(f"dir_at_{at:g}" for at in FPIRS))
+    return {
+        name: dict(zip(figures, np.mean(many, axis=0).tolist(), strict=True))
+        for name, many in rows.items()
+    }
+
+
+def as_samples(seen: Seen) -> Samples:
+    """Faces as the evaluation's protocols take them."""
+    count = len(seen.names)
+    digests = np.arange(count).astype(str)
+    return Samples(
+        seen.names,
+        tuple(digests.tolist()),
+        digests,
+        digests,
+        np.full(count, ""),
+        seen.embeddings,
+        np.ones(count, np.bool_),
+        (None,) * count,
+        (None,) * count,
+    )
+
+
+def chances(seen: Seen, model: QualityModel) -> NDArray[np.float64]:
+    """float64[n], the quality of each face."""
+    return np.asarray(1 / (1 + np.exp(-(seen.traits @ model.weights + model.bias))))
 
 
 def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
@@ -172,9 +220,9 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
         ]
     )
     wrong = gallery.names[nearest] != probes.names
-    chances = 1 / (1 + np.exp(-(probes.traits @ model.weights + model.bias)))
+    quality = chances(probes, model)
     by = {
-        "quality": chances,
+        "quality": quality,
         "distance to the centre": probes.traits[:, 0],
         "detector's score": probes.traits[:, 3],
         "size": probes.traits[:, 1],
@@ -183,8 +231,8 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
     return {
         "probes": len(wrong),
         "error": rounded(float(wrong.mean())),
-        "poor": rounded(float((chances < model.poor).mean())),
-        "error_of_poor": rounded(float(wrong[chances < model.poor].mean())),
+        "poor": rounded(float((quality < model.poor).mean())),
+        "error_of_poor": rounded(float(wrong[quality < model.poor].mean())),
         "kept": {name: rejecting(values, wrong) for name, values in by.items()},
         "curves": {name: _thinned(*error_versus_reject(v, wrong)) for name, v in by.items()},
     }
@@ -233,8 +281,9 @@ def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, d
     known = np.isfinite(shares)
     weights, bias = fit(told.among(known), shares[known])
     clean = seen["clean"].traits
-    poor = float(np.quantile(1 / (1 + np.exp(-(clean @ weights + bias))), POOR_SHARE))
-    return QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), poor), {
+    model = QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), 0.0)
+    poor = float(np.quantile(chances(seen["clean"], model), POOR_SHARE))
+    return replace(model, poor=poor), {
         "people": len(held),
         "photos": len(whole),
         "others": len(others),
