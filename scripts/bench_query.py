@@ -8,8 +8,9 @@ bundled encoder and of the given detector. Then, in turn: the installed `facedb 
 `facedb enroll` into a copy (another photo each time), and a Python that does nothing; the files are
 in the page cache. The split by stage comes from fresh processes that walk through the public API
 with a clock; the imports from `python -X importtime` (which itself costs some). The warm query is
-Gallery.search, rank and describe of one probe, beside faiss.IndexFlatIP.search on the same
-vectors, in turn in one process, with the difference pair by pair.
+the ranking of people by the default rule and their description for one probe, beside
+faiss.IndexFlatIP.search on the same vectors, in turn in one process, with the difference pair by
+pair.
 
     python scripts/bench_query.py --templates 100000
 """
@@ -195,7 +196,8 @@ def warm(bench: Bench) -> dict[str, Any]:
     """Milliseconds of one probe through the gallery and by plain FAISS; in a fresh process."""
     import faiss
 
-    from facedb.decision import rank
+    from facedb.aggregation import DEFAULT_AGGREGATION
+    from facedb.answers import nearest_people
     from facedb.identify import FaceDB, Settings
 
     plain = faiss.IndexFlatIP(DIM)
@@ -205,7 +207,7 @@ def warm(bench: Bench) -> dict[str, Any]:
     with FaceDB(bench.folder, Settings(device="cpu")) as db:
 
         def search(probe: Any) -> Any:
-            return rank(db.gallery.search(probe, K), K).template_ids
+            return nearest_people(db.gallery, probe, K, DEFAULT_AGGREGATION).template_ids
 
         def answer(probe: Any) -> None:
             db.gallery.store.describe([int(number) for number in search(probe).ravel()])
