@@ -84,14 +84,13 @@ def cells() -> list[Cell]:
         "margin-0.8": begun | {"margin": 0.8},
         "margin-1.2": begun | {"margin": 1.2},
         "margin-1.7": begun | {"margin": 1.7},
+        "crossing": begun | {"cross_photo": 1.0},
     }
     return [
         Cell("comsys"),
         *(Cell(name, changes=changes, detector="none") for name, changes in on_faces.items()),
         Cell("bundled-whole", changes=begun),
         Cell("efficientnet-siamese", recipe="efficientnet-siamese"),
-        Cell("scratch-cosface", changes=MINED | {"loss": "cosface"}),
-        Cell("contrastive-cross-photo", changes={"cross_photo": 1.0}),
     ]
 
 
