@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from measuring import RESULTS, ROOT, circumstances, finish
 
 from facedb.encoder.bundle import BUNDLED, CARD, GRAPH, WEIGHTS
 
 LEAST_GAIN = 0.01
+FIGURES = ("cross_photo_rank1", "cross_photo_auc", "cross_photo_tar_at_far_1e-3")
 DATA = (
     "CelebA: 226 people in the wild, aligned, and the aligned release at half size; "
     "without the people that resemble one of LFW"
@@ -35,9 +37,51 @@ TERMS = "non-commercial research (CelebA; the InsightFace teacher)"
 def images_seen(run: Path) -> int:
     """How many pictures the run learned from: pairs of its batches, over all steps."""
     recipe = json.loads((run / "recipe.json").read_text())
+    return int(log_of(run)[-1]["steps"]) * pictures_a_step(recipe)
+
+
+def pictures_a_step(recipe: dict[str, Any]) -> int:
+    return int(recipe["batch_size"]) * (2 if recipe["sampler"] == "pairs" else 1)
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
     with (run / "log.csv").open() as file:
-        steps = int(list(csv.DictReader(file))[-1]["steps"])
-    return steps * recipe["batch_size"] * (2 if recipe["sampler"] == "pairs" else 1)
+        return list(csv.DictReader(file))
+
+
+def progress(run: Path, before: dict[str, Any]) -> dict[str, Any]:
+    """How well the people held out are told apart, by pictures seen, and before the first."""
+    recipe = json.loads((run / "recipe.json").read_text())
+    each = pictures_a_step(recipe)
+    rows = [
+        {"images": int(row["steps"]) * each, "loss": float(row["loss"])}
+        | {name: float(row[name]) for name in FIGURES}
+        for row in log_of(run)
+    ]
+    held = before["measured"]["held_out_people"]
+    begun = {
+        "name": before["name"],
+        "auc": auc_of(before),
+        "images": before["training"]["images_seen"],
+    }
+    begun["rank1"] = held.get("cross_photo_rank1", held.get("rank1"))
+    recipe["teacher"] = Path(recipe["teacher"]).name
+    return {"recipe": recipe, "begun_from": begun, "epochs": rows}
+
+
+def draw(result: dict[str, Any], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    images = [row["images"] / 1e6 for row in result["epochs"]]
+    for axis, name, words in zip(axes, FIGURES, ("rank-1", "AUC", "TAR at FAR 0.1 %"), strict=True):
+        axis.plot(images, [100 * row[name] for row in result["epochs"]], lw=2)
+        axis.set(title=f"{words} of the people held out, %", xlabel="million pictures seen")
+        axis.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
 
 
 def shipped(run: Path, people: Path, name: str) -> dict[str, Any]:
@@ -79,6 +123,9 @@ def main(run: Path, people: Path, name: str, force: bool) -> None:
     click.echo(f"AUC of the people held out: {auc_of(before):.4f} -> {auc_of(card):.4f}")
     if gain < LEAST_GAIN and not force:
         raise click.ClickException(f"a gain of {gain:.4f} is less than {LEAST_GAIN}: not shipped")
+    result = circumstances(card["training"]["recipe"]["seed"]) | progress(run, before)
+    draw(result, ROOT / "docs" / "encoder-training.png")
+    finish(result, [], RESULTS / "encoder-training.json")
     for file in (WEIGHTS, GRAPH):
         shutil.copyfile(run / "encoder" / file, BUNDLED / file)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
