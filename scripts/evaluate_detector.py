@@ -176,7 +176,8 @@ def pieces(files: Iterable[Path], yunet: Path, seed: int) -> list[Photo]:
 def piece(pixels: Pixels, boxes: NDArray[np.float64], random: np.random.Generator) -> Pixels | None:
     """A square somewhere; None where it touches a box."""
     height, width = pixels.shape[:2]
-    side = int(random.uniform(max(height, width) / 3, min(height, width)))
+    shorter = min(height, width)
+    side = int(random.uniform(min(shorter, max(height, width) / 3), shorter))
     if side < 32:
         return None
     left, top = int(random.integers(width - side + 1)), int(random.integers(height - side + 1))
