@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facedb.aggregation import Aggregation
+from facedb.aggregation import DEFAULT_AGGREGATION, Aggregation
 from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.store import Measurements, OperatingPoint, Store
@@ -56,19 +56,22 @@ def operating(store: Store | None, encoder: Encoder, aggregation: Aggregation) -
             _warn_when_grown(point, people)
             curve = StrangerCurve(point.distances, point.shares, point.strangers)
             return Operating(point.threshold, curve, point)
-    return shipped(encoder, people)
+    return shipped(encoder, people, aggregation)
 
 
-def shipped(encoder: Encoder, people: int) -> Operating:
+def shipped(
+    encoder: Encoder, people: int, aggregation: Aggregation = DEFAULT_AGGREGATION
+) -> Operating:
     """The encoder's own operating point for a gallery of so many people.
 
     Its card's `threshold.by_gallery_size` is a list of {"people", "strangers", "distance",
     "curve": [[share, distance], ...]} by rising size. The least size that is no smaller counts,
-    whose threshold is the stricter one; beyond the last, the last.
+    whose threshold is the stricter one; beyond the last, the last. They were measured by one
+    aggregation; by another the card's `distance` decides, and nothing is known of strangers.
     """
     threshold = encoder.card.get("threshold") or {}
     sizes = sorted(threshold.get("by_gallery_size", ()), key=lambda size: int(size["people"]))
-    if not sizes:
+    if not sizes or threshold.get("aggregation", aggregation) != aggregation:
         return Operating(encoder.threshold)
     size = next((size for size in sizes if size["people"] >= people), sizes[-1])
     shares, distances = np.array(size["curve"], dtype=np.float64).T

@@ -46,6 +46,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import click
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from measuring import (
@@ -226,8 +227,9 @@ def quantise(graph: Path, crops: Pixels, folder: Path) -> Path:
     """The graph in int8, weights inside, in this folder."""
     # Folding the Casts of the float16 weights makes them constants, without which the biases
     # stay float. Symbolic shapes, which the quantiser does not need, fail on this graph.
-    folded, quantised = folder / "folded.onnx", folder / "int8.onnx"
-    quant_pre_process(str(graph), str(folded), skip_symbolic_shape=True)
+    whole, folded, quantised = (folder / f"{name}.onnx" for name in ("whole", "folded", "int8"))
+    onnx.save(onnx.load(str(graph)), str(whole))  # its weights lie beside it, and must come along
+    quant_pre_process(str(whole), str(folded), skip_symbolic_shape=True)
     with contextlib.redirect_stdout(io.StringIO()):
         quantize_static(
             str(folded), str(quantised), Calibration(crops), quant_format=QuantFormat.QDQ,

@@ -78,7 +78,15 @@ def test_query_json_is_the_dataclass(gallery: str, photos: Path, capsys: Output)
     answer = only_json(capsys)
     assert list(answer) == ["schema", "path", "reason", "faces"]
     (face,) = answer["faces"]  # type: ignore[misc]
-    assert list(face) == ["identity", "threshold", "candidates", "box", "score", "strangers"]
+    assert list(face) == [
+        "identity",
+        "threshold",
+        "candidates",
+        "box",
+        "score",
+        "strangers",
+        "quality",
+    ]
     assert (face["identity"], face["threshold"], face["score"]) == ("Person 2", 0.3, 1.0)
     assert face["candidates"][0]["distance"] == 0.0
     assert face["candidates"][0]["photo"] == photo

@@ -231,7 +231,7 @@ def _threshold(db: FaceDB, trial: Trial, protocol: str) -> float | None:
     """The gallery's for its own people; for others, the encoder's for so many."""
     if protocol == "gallery" or db.settings.threshold is not None:
         return db.threshold
-    at_size = shipped(db.encoder, len(trial.enrolled.names))
+    at_size = shipped(db.encoder, len(trial.enrolled.names), db.settings.aggregation)
     return at_size.threshold if db.settings.fpir is None else at_size.at(db.settings.fpir)
 
 
