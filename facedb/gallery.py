@@ -33,6 +33,7 @@ _logger = logging.getLogger("facedb")
 on_step: Callable[[str], None] = lambda step: None  # noqa: E731
 
 _SMALL = 1024  # proposals read one by one from the store rather than from tables of everything
+_SELDOM = 16  # so many times; whoever asks more often is served from memory
 _BLOCK = 1024  # probes re-scored at once
 
 
@@ -45,6 +46,7 @@ class _View:
     revision: int
     verified: bool
     owners: NDArray[np.int64] | None = None
+    lookups: int = 0
 
 
 class Gallery:
@@ -218,7 +220,8 @@ class Gallery:
         """int64[m, c] identities, -1 where a template is no longer stored; and, where the
         proposals are few enough to be read one by one, float32[m, c, d] stored vectors.
         """
-        if ids.size <= _SMALL:
+        view.lookups += 1
+        if view.owners is None and ids.size <= _SMALL and view.lookups <= _SELDOM:
             return self._rows(ids)
         if view.owners is None:
             view.owners = _by_template(*self.store.identity_ids())
