@@ -19,6 +19,7 @@ Intervals are 95 %, people drawn with replacement. A probe without a face is a m
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +36,7 @@ from peers import PEERS, Embedded, by_dlib, crops_of, embedded, open_peer
 from PIL import Image
 
 from facedb.aggregation import DEFAULT_AGGREGATION
+from facedb.encoder.bundle import BUNDLED, CARD
 from facedb.evaluation.lfw import open_set, pair_figures
 from facedb.evaluation.metrics import rank_k
 from facedb.evaluation.samples import KINDS, Samples
@@ -209,6 +211,7 @@ class _Seen:
 @click.option("--probes", default=1000, show_default=True, help="How many to distort.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
+@click.option("--write-card", is_flag=True, help="Put rank-1 by distortion into the bundle's card.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "evaluation-lfw.json")
 def main(
     lfw: Path,
@@ -220,6 +223,7 @@ def main(
     probes: int,
     seed: int,
     cache: Path,
+    write_card: bool,
     out: Path,
 ) -> None:
     begun, opened = circumstances(seed), open_detector(detector)
@@ -262,6 +266,20 @@ def main(
         # After each peer: what takes an hour is not lost with the last of them.
         named = {"detector": opened.fingerprint, "aggregation": DEFAULT_AGGREGATION}
         finish({**begun, **named, **figures}, [], out)
+    if write_card:
+        _write_card(figures["bundled"]["distorted"])
+
+
+def _write_card(distorted: dict[str, Any]) -> None:
+    """What the encoder is good and bad at: rank-1 by distortion, and its mean."""
+    file = BUNDLED / CARD
+    card = json.loads(file.read_text(encoding="utf-8"))
+    rank_1 = {label: row["rank"]["1"] for label, row in distorted["rows"].items()}
+    card["measured"]["lfw_distorted_rank_1"] = rank_1 | {
+        f"mean of severity {severity}": mean["rank_1"]
+        for severity, mean in distorted["mean"].items()
+    }
+    file.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def show(peer: str, figures: dict[str, Any]) -> None:
