@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facedb.types import Embeddings, Face, Quality
 
-CAUSES: Final = ("hard to make out", "small", "turned away", "hardly a face")
+CAUSES: Final = ("hard to make out", "small", "turned away", "barely detected")
 """Why a face is poor: one for each column of `traits`."""
 
 _EYES = 4.0, 64.0
