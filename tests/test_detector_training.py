@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from facedb.errors import DetectorError, InputError  # noqa: E402
 from facedb.faces import ScalePolicy, YuNet  # noqa: E402
 from facedb.photos import load_photo, photo_from_array  # noqa: E402
+from facedb.training.detector import loop  # noqa: E402
 from facedb.training.detector.export import LIMIT, to_onnx  # noqa: E402
 from facedb.training.detector.loop import Plan, Run, Views, averaged, train  # noqa: E402
 from facedb.training.detector.losses import box_loss, distillation, landmark_loss  # noqa: E402
@@ -165,6 +166,22 @@ def test_views_are_theirs_by_number_and_differ(material: Material, teacher: Path
     assert not torch.equal(views[0][0], views[1][0])
     assert views[0][0].shape == (3, 64, 64)
     assert views[0][0].dtype == torch.uint8
+
+
+def test_clean_views_come_again_worsened_otherwise(
+    material: Material, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "KEPT", 3)
+    monkeypatch.setattr(loop, "REUSED", 2)
+    views = Views(material, teacher, seed=3, side=64)
+    seen = [views[number] for number in range(9)]
+    for number in range(3):
+        assert torch.equal(seen[number][1], seen[number + 3][1])
+        assert not torch.equal(seen[number][1], seen[number + 6][1])
+    assert any(not torch.equal(seen[n][0], seen[n + 3][0]) for n in range(3))
+    # What a run that goes on in the middle sees is the same.
+    again = Views(material, teacher, seed=3, side=64)
+    assert all(map(torch.equal, seen[4], again[4]))
 
 
 def test_material_is_recalled_as_it_was_kept(material: Material, tmp_path: Path) -> None:

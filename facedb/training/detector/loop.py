@@ -24,10 +24,13 @@ from facedb.training.checkpoint import load, save
 from facedb.training.detector.losses import Parts, distillation
 from facedb.training.detector.material import Material
 from facedb.training.detector.network import DetectorNetwork, as_rows
-from facedb.training.detector.teacher import Teacher
+from facedb.training.detector.teacher import Answers, Teacher
 from facedb.training.detector.views import SIDE, clean_view, worsened
+from facedb.types import Pixels
 
 CHECKPOINT: Final = "detector.pt"
+KEPT: Final = 2048
+REUSED: Final = 6
 _WARM: Final = 0.05
 _CLIP: Final = 5.0
 _DECAY: Final = 0.02
@@ -83,21 +86,36 @@ class Seen:
 
 
 class Views(Dataset[tuple[Tensor, Tensor]]):
-    """View number -> what the student sees, uint8[3, side, side] BGR; the teacher's answers."""
+    """View number -> what the student sees, uint8[3, side, side] BGR; the teacher's answers.
+
+    KEPT clean views, with their answers, come REUSED times in a row, worsened anew each time:
+    cutting them and asking the teacher takes longer than a step of the student.
+    """
 
     def __init__(self, material: Material, model: Path, seed: int, side: int) -> None:
         self._material, self._model, self._seed, self._side = material, model, seed, side
         self._teacher: Teacher | None = None
+        self._block, self._kept = 0, dict[int, tuple[Pixels, Answers]]()
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        view, answers = self._clean(number // (KEPT * REUSED) * KEPT + number % KEPT)
+        random = np.random.default_rng([self._seed, number, 1])
+        shown = worsened(view, random).transpose(2, 0, 1)[::-1]
+        return torch.from_numpy(shown.copy()), torch.from_numpy(answers)
+
+    def _clean(self, number: int) -> tuple[Pixels, Answers]:
+        if number in self._kept:
+            return self._kept[number]
         if self._teacher is None:  # opened by the process that asks it
             cv2.setNumThreads(0)
             self._teacher = Teacher(self._model)
+        if number // KEPT != self._block:
+            self._block = number // KEPT
+            self._kept.clear()
         random = np.random.default_rng([self._seed, number])
         view = clean_view(self._material, random, self._side)
-        answers = self._teacher.answers(view)
-        shown = worsened(view, random).transpose(2, 0, 1)[::-1]
-        return torch.from_numpy(shown.copy()), torch.from_numpy(answers)
+        self._kept[number] = view, self._teacher.answers(view)
+        return self._kept[number]
 
 
 class Run:
