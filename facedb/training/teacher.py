@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.errors import EncoderError, InputError
+from facedb.errors import DependencyMissing, EncoderError, InputError
 from facedb.faces import Detector
 from facedb.pipeline import encode_photos
 from facedb.runtime import FAILURES, save_folded
@@ -93,9 +93,13 @@ def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.
 
 def _network_of(file: str) -> torch.nn.Module:
     """The network of an ONNX file, its batch normalisations folded into its convolutions."""
-    import onnx
-    import onnx2torch
-
+    try:
+        import onnx
+        import onnx2torch
+    except ImportError as error:
+        raise DependencyMissing(
+            f"--teacher {file}: an ONNX file needs onnx2torch: pip install '.[train]'"
+        ) from error
     with tempfile.TemporaryDirectory() as folder:
         folded = str(Path(folder, "folded.onnx"))
         try:
