@@ -86,10 +86,14 @@ class QualityModel:
         )
         return cls(centre, weights, float(held["bias"]), usual, float(held["poor"]))
 
+    def chances(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64[n] in [0, 1], of traits float64[n, 4]."""
+        return np.asarray(1 / (1 + np.exp(-(found @ self.weights + self.bias))))
+
     def __call__(self, faces: Sequence[Face], embeddings: Embeddings) -> list[Quality]:
         """The quality of n faces with embeddings float32[n, d], in order."""
         found = traits(faces, embeddings, self.centre)
-        chances = 1 / (1 + np.exp(-(found @ self.weights + self.bias)))
+        chances = self.chances(found)
         causes = ((found - self.usual) * self.weights).argmin(axis=1) if faces else []
         return [
             Quality(

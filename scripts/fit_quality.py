@@ -173,7 +173,9 @@ def proof(eyes: Eyes, model: QualityModel, lfw: Path, few: int) -> dict[str, Any
 def weighting(seen: Seen, model: QualityModel, lfw: Path) -> dict[str, Any]:
     """The mean of a person's templates against that weighted by their quality, five draws."""
     samples = people_of(as_samples(seen), lfw.parent / "peopleDevTrain.txt")
-    heavy = as_samples(replace(seen, embeddings=seen.embeddings * chances(seen, model)[:, None]))
+    heavy = as_samples(
+        replace(seen, embeddings=seen.embeddings * model.chances(seen.traits)[:, None])
+    )
     heavy = people_of(heavy, lfw.parent / "peopleDevTrain.txt")
     rows: dict[str, list[list[float]]] = {"mean": [], "weighted by quality": []}
     for draw in range(5):
@@ -207,11 +209,6 @@ def as_samples(seen: Seen) -> Samples:
     )
 
 
-def chances(seen: Seen, model: QualityModel) -> NDArray[np.float64]:
-    """float64[n], the quality of each face."""
-    return np.asarray(1 / (1 + np.exp(-(seen.traits @ model.weights + model.bias))))
-
-
 def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
     nearest = np.concatenate(
         [
@@ -220,7 +217,7 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
         ]
     )
     wrong = gallery.names[nearest] != probes.names
-    quality = chances(probes, model)
+    quality = model.chances(probes.traits)
     by = {
         "quality": quality,
         "distance to the centre": probes.traits[:, 0],
@@ -282,7 +279,7 @@ def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, d
     weights, bias = fit(told.among(known), shares[known])
     clean = seen["clean"].traits
     model = QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), 0.0)
-    poor = float(np.quantile(chances(seen["clean"], model), POOR_SHARE))
+    poor = float(np.quantile(model.chances(clean), POOR_SHARE))
     return replace(model, poor=poor), {
         "people": len(held),
         "photos": len(whole),

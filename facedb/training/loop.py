@@ -60,7 +60,9 @@ def train(request: TrainRequest) -> TrainReport:
     request.out.mkdir(parents=True, exist_ok=True)
     teacher = _teacher(recipe, device)
     answers = _answers(request, recipe, faces, teacher)
-    memory = None if teacher is None else Memory(teacher, pictures_of(faces))
+    memory = None
+    if teacher is not None and answers is None:
+        memory = Memory(teacher, pictures_of(faces))
     run = _Run(request, recipe, device, faces, proof, answers, memory)
     run.go()
     done = finish(request, recipe, faces, proof, seen=bool(shared))
