@@ -55,6 +55,7 @@ def progress(run: Path, before: dict[str, Any]) -> dict[str, Any]:
     each = pictures_a_step(recipe)
     rows = [
         {"images": int(row["steps"]) * each, "loss": float(row["loss"])}
+        | {"images_per_second": float(row["images_per_second"])}
         | {name: float(row[name]) for name in FIGURES}
         for row in log_of(run)
     ]
@@ -66,7 +67,8 @@ def progress(run: Path, before: dict[str, Any]) -> dict[str, Any]:
     }
     begun["rank1"] = held.get("cross_photo_rank1", held.get("rank1"))
     recipe["teacher"] = Path(recipe["teacher"]).name
-    return {"recipe": recipe, "begun_from": begun, "epochs": rows}
+    took = [rows[0]["images"] / row["images_per_second"] / 60 for row in rows]
+    return {"recipe": recipe, "begun_from": begun, "minutes": sum(took), "epochs": rows}
 
 
 def draw(result: dict[str, Any], file: Path) -> None:
