@@ -111,7 +111,7 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
 @click.option("--minutes", type=float, help="Of training, over all runs.")
 @click.option("--steps", type=int, help="Batches, over all runs.")
 @click.option("--batch", default=16, show_default=True)
-@click.option("--rate", default=3e-3, show_default=True)
+@click.option("--rate", default=2e-2, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes that make views.")
 @click.option("--threads", default=2, show_default=True)
@@ -189,7 +189,7 @@ def card(work: Path, out: Path, shared: Path, measured: Path) -> None:
             "recipe": "YuNet's answer at every cell of clean views, learned on distorted ones: "
             "single faces of 9 pixels to the whole view, mosaics of up to 16 photographs, turns "
             "up to 30 degrees, flips, light, grey, the seven distortions, pictures without faces; "
-            "one cycle of AdamW, average of the weights (scripts/train_detector.py)",
+            "one cycle of Muon, average of the weights (scripts/train_detector.py)",
             "views_seen": facts["step"] * facts["batch"],
             "seed": facts["seed"],
             "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},

@@ -126,9 +126,9 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 # The views
 
 
-def test_a_box_is_placed_at_the_size_asked_and_flips_are_as_frequent_as_not() -> None:
+def test_a_box_is_placed_at_the_size_asked_sometimes_cut_and_flipped_as_often_as_not() -> None:
     box = np.array([30, 40, 20, 50], np.float32)
-    flipped = 0
+    flipped = outside = 0
     for seed in range(60):
         matrix = placed(box, side=128, size=25, random=random(seed))
         linear = matrix[:, :2]
@@ -136,8 +136,11 @@ def test_a_box_is_placed_at_the_size_asked_and_flips_are_as_frequent_as_not() ->
         assert np.allclose(linear @ linear.T, np.eye(2) / 4)
         flipped += np.linalg.det(linear) < 0
         centre = linear @ [40, 65] + matrix[:, 2]
-        assert np.all(np.abs(centre - 64) <= (128 - 25) / 2 + 0.15 * 25)
+        # Half of the box may be outside, no more, and that seldom.
+        assert np.all((centre >= 0) & (centre <= 128))
+        outside += bool(np.any((centre < 12.5) | (centre > 128 - 12.5)))
     assert 15 < flipped < 45
+    assert 5 < outside < 30
 
 
 def test_a_flipped_view_swaps_the_eyes() -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,7 +31,7 @@ from facedb.types import Pixels
 
 CHECKPOINT: Final = "detector.pt"
 KEPT: Final = 2048
-REUSED: Final = 6
+REUSED: Final = 4
 _WARM: Final = 0.05
 _CLIP: Final = 5.0
 _DECAY: Final = 0.02
@@ -46,7 +47,7 @@ class Plan:
         steps: how long, in batches; None is as many as the minutes allow.
         minutes: how long, in minutes of training over all runs; None is as long as it takes.
         batch: views in a batch.
-        rate: the highest learning rate of AdamW.
+        rate: the highest learning rate of Muon (Jordan, 2024; timm's).
         side: of a view in pixels, a multiple of 32.
         seed: of the weights and the views.
         workers: processes that make views; 0 makes them in this one.
@@ -56,7 +57,7 @@ class Plan:
     steps: int | None = None
     minutes: float | None = None
     batch: int = 16
-    rate: float = 3e-3
+    rate: float = 2e-2
     side: int = SIDE
     seed: int = 0
     workers: int = 1
@@ -133,7 +134,9 @@ class Run:
         if begin is not None:
             self.network.load_state_dict(begin)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(_groups(self.network), lr=plan.rate)
+        self.optimiser = create_optimizer_v2(
+            self.network, opt="muon", lr=plan.rate, weight_decay=_DECAY
+        )
         self.step, self.seconds = 0, 0.0
 
     def train(self, dataset: Views) -> Iterator[Seen]:
@@ -248,12 +251,3 @@ def _line(seen: Seen, losses: list[tuple[float, ...]]) -> dict[str, float]:
 
 def _belongs(plan: Plan) -> dict[str, Any]:
     return {"seed": plan.seed, "batch": plan.batch, "rate": plan.rate, "side": plan.side}
-
-
-def _groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Kernels decay; vectors (biases, normalisation) do not."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": _DECAY},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-    ]

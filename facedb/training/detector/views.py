@@ -18,20 +18,30 @@ from facedb.training.detector.material import Material
 from facedb.training.distortions import KINDS, distort
 from facedb.types import Pixels
 
-SIDE: Final = 256
+SIDE: Final = 192
 GRIDS: Final = (1, 1, 1, 2, 2, 3, 4)
 """Tiles along a side of a view, drawn evenly: whole views, and mosaics of up to 16 photographs."""
 
 LEAST_FACE: Final = 9.0
-MOST_FACE: Final = 1.15
+LEAST_SHARE: Final = 0.15
+MOST_FACE: Final = 1.5
 MOST_TURN: Final = 30.0
+AT_BORDER: Final = 0.25
+"""Of the faces, moved half out of their tile at most, as people at a photo's edge are."""
+
+MIRRORED: Final = 0.7
+"""Of the photographs, carried on beyond their edges by what lies before; others end in a colour."""
+
+PADDED: Final = 0.3
+"""Of the views, dark to the right and below, as a photo is whose sides are no multiples of 32."""
+
 TURNED_OVER: Final = 0.03
 ANYWHERE: Final = 0.1
 PLAIN_TILE: Final = 0.12
 PLAIN_VIEW: Final = 0.05
 MOST_ENLARGED: Final = 3.5
 
-DISTORTED: Final = 0.4
+DISTORTED: Final = 0.3
 GREY: Final = 0.1
 LIT: Final = 0.5
 
@@ -39,14 +49,23 @@ LIT: Final = 0.5
 def clean_view(material: Material, random: np.random.Generator, side: int = SIDE) -> Pixels:
     """A view uint8[side, side, 3] RGB: one photograph or a mosaic; some show no face."""
     grid = 8 if random.random() < PLAIN_VIEW else int(random.choice(GRIDS))
-    edges = np.linspace(0, side, grid + 1).round().astype(int)
     view = np.empty((side, side, 3), np.uint8)
-    for top, bottom in itertools.pairwise(edges):
-        for left, right in itertools.pairwise(edges):
-            size = int(max(bottom - top, right - left))
+    for top, bottom in itertools.pairwise(_edges(random, grid, side)):
+        for left, right in itertools.pairwise(_edges(random, grid, side)):
+            size = max(bottom - top, right - left)
             one = _plain(material, random, size) if grid == 8 else _tile(material, random, size)
             view[top:bottom, left:right] = one[: bottom - top, : right - left]
+    if random.random() < PADDED:
+        down, across = random.integers(side - 31, side + 1, 2)
+        view[down:], view[:, across:] = 0, 0
     return view
+
+
+def _edges(random: np.random.Generator, grid: int, side: int) -> list[int]:
+    """Where tiles begin and end: evenly, moved by as much as 0.35 of a tile."""
+    moves = random.uniform(-0.35, 0.35, grid + 1) * (side / grid)
+    moves[[0, -1]] = 0
+    return [int(edge) for edge in (np.linspace(0, side, grid + 1) + moves).round()]
 
 
 def _tile(material: Material, random: np.random.Generator, side: int) -> Pixels:
@@ -59,7 +78,8 @@ def _tile(material: Material, random: np.random.Generator, side: int) -> Pixels:
         box = np.array([0, 0, photo.shape[1], photo.shape[0]], np.float32)
         return cut(photo, placed(box, side, side * random.uniform(0.8, 2.5), random), side, random)
     face = int(random.integers(len(material.faces)))
-    size = math.exp(random.uniform(math.log(LEAST_FACE), math.log(MOST_FACE * side)))
+    least = max(LEAST_FACE, LEAST_SHARE * side)
+    size = math.exp(random.uniform(math.log(least), math.log(MOST_FACE * side)))
     box = material.faces[face]
     size = min(size, MOST_ENLARGED * float(box[2:].max()))
     photo = material.photo(int(material.owners[face]))
@@ -75,7 +95,8 @@ def placed(
         box: x, y, width, height in a photograph.
         side: of the view, in pixels.
         size: what the longer side of the box becomes, in pixels of the view.
-        random: draws the place (the box may be cut by the view's border), the turn, the flip.
+        random: draws the place (the view's border may cut up to half of the box), the turn,
+            the flip.
     """
     scale = size / max(float(box[2:].max()), 1.0)
     turn = math.radians(float(np.clip(random.normal(0, MOST_TURN / 2.5), -MOST_TURN, MOST_TURN)))
@@ -87,6 +108,9 @@ def placed(
         linear[:, 0] *= -1
     room = abs(side - size) / 2 + 0.15 * min(size, side)
     target = side / 2 + random.uniform(-room, room, 2)
+    if random.random() < AT_BORDER:
+        inside = random.uniform(0, 0.5) * min(size, side)
+        target[int(random.integers(2))] = random.choice([inside, side - inside])
     centre = box[:2].astype(np.float64) + box[2:] / 2
     return np.column_stack([linear, target - linear @ centre])
 
@@ -102,7 +126,15 @@ def cut(
         matrix[:, :2] @= np.diag(np.array(photo.shape[1::-1]) / size)
         photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
     around = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [0, 0, 0]
-    view = cv2.warpAffine(photo, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=around)
+    border = cv2.BORDER_REFLECT_101 if random.random() < MIRRORED else cv2.BORDER_CONSTANT
+    view = cv2.warpAffine(
+        photo,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=border,
+        borderValue=around,
+    )
     return np.asarray(view, np.uint8)
 
 
