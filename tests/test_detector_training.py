@@ -19,7 +19,12 @@ from facedb.photos import load_photo, photo_from_array  # noqa: E402
 from facedb.training.detector import loop  # noqa: E402
 from facedb.training.detector.export import LIMIT, to_onnx  # noqa: E402
 from facedb.training.detector.loop import Plan, Run, Views, averaged, train  # noqa: E402
-from facedb.training.detector.losses import box_loss, distillation, landmark_loss  # noqa: E402
+from facedb.training.detector.losses import (  # noqa: E402
+    box_loss,
+    distillation,
+    hint_loss,
+    landmark_loss,
+)
 from facedb.training.detector.material import (  # noqa: E402
     Material,
     gather,
@@ -28,12 +33,13 @@ from facedb.training.detector.material import (  # noqa: E402
     recall,
 )
 from facedb.training.detector.network import STRIDES, DetectorNetwork, as_rows  # noqa: E402
-from facedb.training.detector.teacher import OUTPUTS, Teacher  # noqa: E402
+from facedb.training.detector.teacher import HINTS, OUTPUTS, Teacher  # noqa: E402
 from facedb.training.detector.views import clean_view, cut, placed, worsened  # noqa: E402
 from facedb.types import Pixels  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = sorted((ROOT / "data" / "train").glob("*/*.jpg"))[:6]
+NO_HINT = torch.zeros(())
 VIEW = ScalePolicy(sides=(64,), least_side=64, rescue_sides=(), threshold=0.5)
 
 
@@ -45,6 +51,7 @@ def made_teacher(file: Path) -> Path:
     """A model in YuNet's layout that answers the same wherever it looks.
 
     A cell of stride 16 is sure (cls 0.81, obj 1.0) where the view is white; the others never.
+    Channel 3 of the backbone's maps is the view's red, channel 5 of the heads' its blue.
     """
     nodes, weights, outputs = [], [], []
 
@@ -58,6 +65,12 @@ def made_teacher(file: Path) -> Path:
     for stride in STRIDES:
         pool = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
         nodes.append(helper.make_node("AveragePool", ["input"], [f"mean{stride}"], **pool))
+        for names, channel, colour in zip(HINTS, (3, 5), (2, 0), strict=True):
+            kernel = np.zeros((64, 3, 1, 1), np.float32)
+            kernel[channel, colour] = 1
+            name = names[STRIDES.index(stride)]
+            inputs = [f"mean{stride}", constant(f"k{name}", kernel)]
+            nodes.append(helper.make_node("Conv", inputs, [name]))
         for head, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
             name = f"{head}_{stride}"
             kernel = np.zeros((width, 3, 1, 1), np.float32)
@@ -107,7 +120,7 @@ def white_square(side: int, left: int, top: int, size: int) -> Pixels:
 
 
 def test_a_cell_is_assigned_what_the_teacher_answers_there(teacher: Path) -> None:
-    answers = Teacher(teacher).answers(white_square(64, left=32, top=16, size=16))
+    answers, _ = Teacher(teacher).look(white_square(64, left=32, top=16, size=16))
     # 64 cells of stride 8 and 16 of stride 16 (4 a row), then 4 of stride 32.
     assert answers.shape == (84, 15)
     (face,) = np.flatnonzero(answers[:, 0] > 0)
@@ -115,6 +128,18 @@ def test_a_cell_is_assigned_what_the_teacher_answers_there(teacher: Path) -> Non
     box = [0.5, 0.5, math.log(2), math.log(3)]
     landmarks = [0.2, 0.1, 0.8, 0.1, 0.5, 0.5, 0.3, 0.9, 0.7, 0.9]
     assert np.allclose(answers[face], [0.9, *box, *landmarks], atol=1e-6)
+
+
+def test_maps_of_backbone_and_heads_are_given_cell_by_cell(teacher: Path) -> None:
+    view = white_square(64, left=32, top=16, size=16)
+    view[..., 2] = 7  # blue everywhere
+    answers, maps = Teacher(teacher).look(view)
+    assert maps.shape == (84, 128)
+    cell = 64 + 1 * 4 + 2
+    assert (maps[cell, 3], maps[cell + 1, 3]) == (255, 0)
+    assert np.all(maps[:, 64 + 5] == 7)
+    assert np.count_nonzero(maps[cell]) == 2
+    assert len(answers) == len(maps)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -243,14 +268,29 @@ def test_only_the_score_counts_where_there_is_no_face() -> None:
     right[0, :, 0] = torch.logit(targets[0, :, 0], eps=1e-6)
     elsewhere = right.clone()
     elsewhere[0, 1:, 1:] = 7.0
-    assert distillation(right, targets).total < 1e-4
-    assert torch.equal(distillation(elsewhere, targets).total, distillation(right, targets).total)
+    of_right, of_elsewhere = (distillation(one, targets, NO_HINT) for one in (right, elsewhere))
+    assert of_right.total < 1e-4
+    assert torch.equal(of_right.total, of_elsewhere.total)
     elsewhere[0, 0, 6] = 1.0
-    assert distillation(elsewhere, targets).landmarks > 0.05
+    assert distillation(elsewhere, targets, NO_HINT).landmarks > 0.05
 
 
 def test_an_empty_batch_has_finite_losses() -> None:
-    assert torch.isfinite(distillation(torch.zeros(2, 84, 15), torch.zeros(2, 84, 15)).total)
+    nothing = torch.zeros(2, 84, 15)
+    assert torch.isfinite(distillation(nothing, nothing, NO_HINT).total)
+    assert torch.isfinite(hint_loss(nothing, nothing, nothing))
+
+
+def test_hint_loss_by_hand() -> None:
+    other = torch.tensor([[[3.0, 0.0], [4.0, 0.0], [0.0, 0.0], [5.0, 0.0]]])
+    targets = torch.zeros(1, 4, 15)
+    targets[0, 1, 0] = 0.9
+    # Root mean squares: sqrt(50 / 4), and 0.05 where there is nothing. Off by 0.5 and by 0.1.
+    own = other / torch.tensor([math.sqrt(12.5), 1.0])
+    own[0, 0, 0] += 0.5
+    own[0, 1, 1] += 0.1
+    expected = (0.25 / 2 + (1 + 30) * 0.01 / 2) / 4
+    assert hint_loss(own, other, targets).item() == pytest.approx(expected, rel=1e-5)
 
 
 # The run
@@ -349,8 +389,10 @@ def test_the_file_computes_what_torch_does_at_any_size(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = as_rows(network(pixels))[0].numpy()
         score = 1 / (1 + np.exp(-(expected[:, 0] * 2 + 0.5)))
-        assert np.allclose(teacher.answers(view)[:, 0], score, atol=1e-4)
-        assert np.allclose(teacher.answers(view)[:, 1:], expected[:, 1:], rtol=1e-3, atol=1e-3)
+        answers, maps = teacher.look(view)
+        assert np.allclose(answers[:, 0], score, atol=1e-4)
+        assert np.allclose(answers[:, 1:], expected[:, 1:], rtol=1e-3, atol=1e-3)
+        assert maps.shape == (len(answers), 0)  # ours has no maps of YuNet's names
     opencv = cv2.dnn.readNetFromONNX(str(file))
     opencv.setInput(pixels.numpy())
     outputs = opencv.forward(list(OUTPUTS))
@@ -375,7 +417,7 @@ def test_a_network_learns_one_photo_and_finds_its_faces(tmp_path: Path) -> None:
     pixels = torch.from_numpy(view[..., ::-1].transpose(2, 0, 1)[None].copy()).float()
     for _ in range(120):
         optimiser.zero_grad()
-        distillation(as_rows(network(pixels)), targets).total.backward()
+        distillation(as_rows(network(pixels)), targets, NO_HINT).total.backward()
         optimiser.step()
     network.eval()
     for module in network.modules():

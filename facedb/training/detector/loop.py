@@ -22,16 +22,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from facedb.errors import InputError
 from facedb.training.checkpoint import load, save
-from facedb.training.detector.losses import Parts, distillation
+from facedb.training.detector.losses import Parts, distillation, hint_loss
 from facedb.training.detector.material import Material
 from facedb.training.detector.network import DetectorNetwork, as_rows
-from facedb.training.detector.teacher import Answers, Teacher
+from facedb.training.detector.teacher import Answers, Maps, Teacher
 from facedb.training.detector.views import SIDE, clean_view, worsened
 from facedb.types import Pixels
 
 CHECKPOINT: Final = "detector.pt"
 KEPT: Final = 2048
 REUSED: Final = 4
+HINTED: Final = 64
+"""Channels of the teacher's maps."""
+
+PARTS: Final = ("score", "box", "landmarks", "hints")
 _WARM: Final = 0.05
 _CLIP: Final = 5.0
 _DECAY: Final = 0.02
@@ -86,8 +90,11 @@ class Seen:
     parts: Parts
 
 
-class Views(Dataset[tuple[Tensor, Tensor]]):
-    """View number -> what the student sees, uint8[3, side, side] BGR; the teacher's answers.
+Sample = tuple[Tensor, Tensor, Tensor]
+
+
+class Views(Dataset[Sample]):
+    """View number -> what the student sees, uint8[3, side, side] BGR; teacher's answers and maps.
 
     KEPT clean views, with their answers, come REUSED times in a row, worsened anew each time:
     cutting them and asking the teacher takes longer than a step of the student.
@@ -96,15 +103,15 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, material: Material, model: Path, seed: int, side: int) -> None:
         self._material, self._model, self._seed, self._side = material, model, seed, side
         self._teacher: Teacher | None = None
-        self._block, self._kept = 0, dict[int, tuple[Pixels, Answers]]()
+        self._block, self._kept = 0, dict[int, tuple[Pixels, Answers, Maps]]()
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        view, answers = self._clean(number // (KEPT * REUSED) * KEPT + number % KEPT)
+    def __getitem__(self, number: int) -> Sample:
+        view, answers, maps = self._clean(number // (KEPT * REUSED) * KEPT + number % KEPT)
         random = np.random.default_rng([self._seed, number, 1])
         shown = worsened(view, random).transpose(2, 0, 1)[::-1]
-        return torch.from_numpy(shown.copy()), torch.from_numpy(answers)
+        return tuple(map(torch.from_numpy, (shown.copy(), answers, maps)))  # type: ignore[return-value]
 
-    def _clean(self, number: int) -> tuple[Pixels, Answers]:
+    def _clean(self, number: int) -> tuple[Pixels, Answers, Maps]:
         if number in self._kept:
             return self._kept[number]
         if self._teacher is None:  # opened by the process that asks it
@@ -115,8 +122,35 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
             self._kept.clear()
         random = np.random.default_rng([self._seed, number])
         view = clean_view(self._material, random, self._side)
-        self._kept[number] = view, self._teacher.answers(view)
+        self._kept[number] = view, *self._teacher.look(view)
         return self._kept[number]
+
+
+class Hints(nn.Module):
+    """A network's maps brought to the teacher's by 1x1 convolutions; they are not shipped."""
+
+    def __init__(self, network: DetectorNetwork) -> None:
+        super().__init__()
+        widths, neck = network.options["widths"][2:], network.options["neck"]
+        self.stages = nn.ModuleList([nn.Conv2d(width, HINTED, 1) for width in widths])
+        self.seen = nn.ModuleList([nn.Conv2d(neck, HINTED, 1) for _ in widths])
+
+    def forward(
+        self, stages: list[Tensor], seen: list[Tensor], maps: Tensor, targets: Tensor
+    ) -> Tensor:
+        """The loss of both groups of maps; 0 where the teacher has none."""
+        if not maps.shape[2]:
+            return maps.new_zeros((), dtype=torch.float32)
+        cells = [stage.shape[2] * stage.shape[3] for stage in stages]
+        wanted, told = maps.float().split(cells, dim=1), targets.split(cells, dim=1)
+        share = [count / sum(cells) for count in cells]
+        loss = maps.new_zeros((), dtype=torch.float32)
+        for group, (own, bring) in enumerate(((stages, self.stages), (seen, self.seen))):
+            for level, layer in enumerate(bring):
+                other = wanted[level][..., group * HINTED : (group + 1) * HINTED]
+                mine = as_rows([layer(own[level])])
+                loss = loss + share[level] * hint_loss(mine, other, told[level])
+        return loss
 
 
 class Run:
@@ -133,10 +167,10 @@ class Run:
         self.network = DetectorNetwork().to(memory_format=torch.channels_last)
         if begin is not None:
             self.network.load_state_dict(begin)
+        self.hints = Hints(self.network).to(memory_format=torch.channels_last)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimiser = create_optimizer_v2(
-            self.network, opt="muon", lr=plan.rate, weight_decay=_DECAY
-        )
+        both = nn.ModuleList([self.network, self.hints])
+        self.optimiser = create_optimizer_v2(both, opt="muon", lr=plan.rate, weight_decay=_DECAY)
         self.step, self.seconds = 0, 0.0
 
     def train(self, dataset: Views) -> Iterator[Seen]:
@@ -158,12 +192,14 @@ class Run:
             self.seconds += time.monotonic() - started
             yield Seen(self.step, self.seconds, rate, parts)
 
-    def _learn(self, batch: tuple[Tensor, Tensor], rate: float) -> Parts:
-        views, targets = batch
+    def _learn(self, batch: Sample, rate: float) -> Parts:
+        views, targets, maps = batch
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         pixels = views.float().contiguous(memory_format=torch.channels_last)
-        parts = distillation(as_rows(self.network(pixels)), targets)
+        answers, stages, seen = self.network.look(pixels)
+        hints = self.hints(stages, seen, maps, targets)
+        parts = distillation(as_rows(answers), targets, hints)
         self.optimiser.zero_grad(set_to_none=True)
         parts.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
@@ -187,6 +223,7 @@ class Run:
         state = {
             "belongs": _belongs(self.plan),
             "network": self.network.state_dict(),
+            "hints": self.hints.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
@@ -204,6 +241,7 @@ class Run:
         if state is None:
             return False
         self.network.load_state_dict(state["network"])
+        self.hints.load_state_dict(state["hints"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = state["average"]
         self.step, self.seconds = state["step"], state["seconds"]
@@ -222,7 +260,7 @@ def train(run: Run, dataset: Views, folder: Path, tell: Callable[[dict[str, floa
     kept, losses = time.monotonic(), list[tuple[float, ...]]()
     for seen in run.train(dataset):
         parts = seen.parts
-        losses.append(tuple(part.item() for part in (parts.score, parts.box, parts.landmarks)))
+        losses.append(tuple(getattr(parts, name).item() for name in PARTS))
         over = run.plan.progress(seen.step, seen.seconds) >= 1
         if over or time.monotonic() - kept >= run.plan.seconds:
             run.keep(folder)
@@ -245,7 +283,7 @@ def averaged(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _line(seen: Seen, losses: list[tuple[float, ...]]) -> dict[str, float]:
     means = np.mean(losses, axis=0).round(4).tolist()
-    named = dict(zip(("score", "box", "landmarks"), means, strict=True))
+    named = dict(zip(PARTS, means, strict=True))
     return {"step": seen.step, "minutes": round(seen.seconds / 60, 2), "rate": seen.rate} | named
 
 

@@ -13,25 +13,31 @@ FACE: Final = 0.2
 """Cells that the teacher scores this or more teach boxes and landmarks."""
 
 BOX_WEIGHT: Final = 2.0
-LANDMARK_WEIGHT: Final = 12.0
+LANDMARK_WEIGHT: Final = 40.0
+HINT_WEIGHT: Final = 3.0
+NEAR: Final = 30.0
+"""A cell that teaches a box and landmarks counts so much more in the hints."""
+
 _BEND: Final = 0.02
 _LARGEST: Final = 6.0
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The three losses, scalars; `total` is what is minimised."""
+    """The four losses, scalars; `total` is what is minimised."""
 
     score: Tensor
     box: Tensor
     landmarks: Tensor
+    hints: Tensor
 
     @property
     def total(self) -> Tensor:
-        return self.score + BOX_WEIGHT * self.box + LANDMARK_WEIGHT * self.landmarks
+        answers = self.score + BOX_WEIGHT * self.box + LANDMARK_WEIGHT * self.landmarks
+        return answers + HINT_WEIGHT * self.hints
 
 
-def distillation(answers: Tensor, targets: Tensor) -> Parts:
+def distillation(answers: Tensor, targets: Tensor, hints: Tensor) -> Parts:
     """The losses of a batch, each divided by the sum of the teacher's scores.
 
     The score's is the quality focal loss (Li et al., Generalized Focal Loss, 2020; exponent 1):
@@ -41,6 +47,7 @@ def distillation(answers: Tensor, targets: Tensor) -> Parts:
     Args:
         answers: float32[n, cells, 15] of the network, the score a logit.
         targets: float32[n, cells, 15] of the teacher, the score in [0, 1].
+        hints: the loss of `hint_loss`, a scalar.
     """
     wanted = targets[..., 0]
     entropy = F.binary_cross_entropy_with_logits(answers[..., 0], wanted, reduction="none")
@@ -52,7 +59,26 @@ def distillation(answers: Tensor, targets: Tensor) -> Parts:
         (entropy * distance).sum() / mass,
         (box_loss(own[:, 1:5], other[:, 1:5]) * weight).sum() / mass,
         (landmark_loss(own[:, 5:], other) * weight).sum() / mass,
+        hints,
     )
+
+
+def hint_loss(own: Tensor, other: Tensor, targets: Tensor) -> Tensor:
+    """How far maps are from the teacher's, whose channels are divided by their root mean squares.
+
+    Hints (Romero et al., FitNets, 2015) say at every cell what the answers say at faces alone.
+
+    Args:
+        own: float32[n, cells, c], of one stride.
+        other: the same, of the teacher.
+        targets: float32[n, cells, 15] of the teacher.
+
+    Returns:
+        The sum over cells, those at faces NEAR times more, over their number; a scalar.
+    """
+    scale = other.square().mean(dim=(0, 1), keepdim=True).sqrt().clamp(min=0.05)
+    error = (own - other / scale).square().mean(dim=2)
+    return (error * (1 + NEAR * (targets[..., 0] >= FACE))).sum() / error.numel()
 
 
 def box_loss(own: Tensor, other: Tensor) -> Tensor:

@@ -78,23 +78,30 @@ class DetectorNetwork(nn.Module):
         self.heads = nn.ModuleList([_head(neck) for _ in STRIDES])
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """The answers, one map for each of STRIDES.
+        """The answers alone of `look`."""
+        return self.look(pixels)[0]
+
+    def look(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """The answers, the stages' maps, and the maps that are answered from, for STRIDES each.
 
         Args:
             pixels: float32[n, 3, H, W] BGR 0..255, H and W multiples of 32.
 
         Returns:
-            float32[n, VALUES, H / stride, W / stride] each. The box is its centre's offset from
-            the cell's corner and the logarithm of its size, the landmarks are offsets, all in
-            strides.
+            Answers are float32[n, VALUES, H / stride, W / stride]. The box is its centre's offset
+            from the cell's corner and the logarithm of its size, the landmarks are offsets, all in
+            strides. The maps have the stages' and the neck's widths.
         """
-        maps, levels = self.stem(pixels * INPUT_SCALE), list[Tensor]()
-        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+        maps, stages = self.stem(pixels * INPUT_SCALE), list[Tensor]()
+        for stage in self.stages:
             maps = stage(maps)
-            levels.append(lateral(maps))
+            stages.append(maps)
+        levels = [lateral(maps) for lateral, maps in zip(self.laterals, stages, strict=True)]
         for finer in (1, 0):
             levels[finer] = levels[finer] + F.interpolate(levels[finer + 1], scale_factor=2.0)
-        return [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        seen = [head[0](level) for head, level in zip(self.heads, levels, strict=True)]  # type: ignore[index]
+        answers = [head[1](level) for head, level in zip(self.heads, seen, strict=True)]  # type: ignore[index]
+        return answers, stages, seen
 
 
 def _same(width: int, count: int) -> list[Block]:
@@ -111,5 +118,5 @@ def _head(width: int) -> nn.Sequential:
 
 
 def as_rows(maps: Sequence[Tensor]) -> Tensor:
-    """float[n, VALUES, h, w] a stride -> float[n, cells, VALUES], the finest stride first."""
+    """float[n, c, h, w] a stride -> float[n, cells, c], the finest stride first."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).float()

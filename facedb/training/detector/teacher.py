@@ -1,11 +1,14 @@
-"""What YuNet answers at every cell of every stride of a view: the labels."""
+"""What YuNet answers at every cell of every stride of a view, and the maps it answers from."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Final
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from facedb.errors import DetectorError
@@ -18,13 +21,24 @@ OUTPUTS: Final = tuple(
 )
 """The names of YuNet's outputs, and of ours."""
 
+HINTS: Final = ("214", "223", "232"), ("256", "246", "236")
+"""The maps of the strides that the backbone ends in, and that the heads look at: the names that
+they have in YuNet of May 2026. 64 channels each."""
+
 Answers = NDArray[np.float32]
 """float32[cells, 15], the finest stride first: score in [0, 1], box, landmarks, as in YuNet's own
 maps (offsets from the cell's corner and logarithms of sizes, in strides)."""
 
+Maps = NDArray[np.float16]
+"""float16[cells, 128], the backbone's channels and then the heads'; no columns where a model has
+no such maps."""
+
 
 class Teacher:
-    """A YuNet model without fixed input size, and its answers undecoded.
+    """A YuNet model without fixed input size: its answers, undecoded, and its maps.
+
+    Attributes:
+        hints: whether the model has the maps of HINTS.
 
     Raises:
         DetectorError: the file is missing, damaged, or no such model.
@@ -33,18 +47,33 @@ class Teacher:
     def __init__(self, model_file: str | os.PathLike[str]) -> None:
         file = os.fspath(model_file)
         try:
-            self._session = open_session(file)
+            model = onnx.load(file)
+            made = {name for node in model.graph.node for name in node.output}
+            self.hints = all(name in made for names in HINTS for name in names)
+            for name in itertools.chain(*HINTS) if self.hints else ():
+                model.graph.output.append(onnx.ValueInfoProto(name=name))
+            self._session = open_session(model.SerializeToString())
             self._input = self._session.get_inputs()[0].name
-            self.answers(np.zeros((64, 64, 3), np.uint8))
-        except FAILURES as error:
+            self.look(np.zeros((64, 64, 3), np.uint8))
+        except (*FAILURES, DecodeError) as error:
             raise DetectorError(f"{file}: not a YuNet model of any input size") from error
 
-    def answers(self, view: Pixels) -> Answers:
-        """For a view uint8[H, W, 3] RGB, H and W multiples of 32."""
+    def look(self, view: Pixels) -> tuple[Answers, Maps]:
+        """At a view uint8[H, W, 3] RGB, H and W multiples of 32."""
         blob = np.ascontiguousarray(view.transpose(2, 0, 1)[None, ::-1], np.float32)
-        outputs = self._session.run(list(OUTPUTS), {self._input: blob})
-        named = dict(zip(OUTPUTS, outputs, strict=True))
-        return np.concatenate([_rows(named, stride) for stride in STRIDES])
+        outputs = self._session.run(None, {self._input: blob})
+        names = [output.name for output in self._session.get_outputs()]
+        named = dict(zip(names, outputs, strict=True))
+        answers = np.concatenate([_rows(named, stride) for stride in STRIDES])
+        if not self.hints:
+            return answers, np.empty((len(answers), 0), np.float16)
+        groups = [np.concatenate([_cells(named[name]) for name in names]) for names in HINTS]
+        return answers, np.hstack(groups).astype(np.float16)
+
+
+def _cells(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[1, c, h, w] -> float32[h * w, c]."""
+    return maps[0].reshape(maps.shape[1], -1).T
 
 
 def _rows(named: dict[str, NDArray[np.float32]], stride: int) -> Answers:
