@@ -158,12 +158,19 @@ def export(work: Path, out: Path, slope: float, offset: float) -> None:
     click.echo(f"{out / MODEL}: {len(model)} bytes after {facts['step']} steps")
 
 
+def views_seen(work: Path) -> int:
+    """By the weights in a run's checkpoint."""
+    _, facts = averaged(work)
+    return int(facts["step"]) * int(facts["batch"])
+
+
 @main.command()
 @WORK
 @OUT
 @SHARED_OPTION
+@click.option("--begin", type=click.Path(path_type=Path), help="Folder of the run it began from.")
 @click.option("--measured", type=click.Path(path_type=Path), default=RESULTS / "detector.json")
-def card(work: Path, out: Path, shared: Path, measured: Path) -> None:
+def card(work: Path, out: Path, shared: Path, begin: Path | None, measured: Path) -> None:
     """Write the card of an exported model."""
     _, facts = averaged(work)
     people, held = people_of(shared / "data" / "celeba")
@@ -186,11 +193,13 @@ def card(work: Path, out: Path, shared: Path, measured: Path) -> None:
             "data": f"CelebA, {len(people)} people in the wild; CIFAR-10 as pictures without faces",
             "terms": "non-commercial research (CelebA)",
             "teacher": "YuNet 2026may, OpenCV zoo, MIT",
-            "recipe": "YuNet's answer at every cell of clean views, learned on distorted ones: "
-            "single faces of 9 pixels to the whole view, mosaics of up to 16 photographs, turns "
-            "up to 30 degrees, flips, light, grey, the seven distortions, pictures without faces; "
-            "one cycle of Muon, average of the weights (scripts/train_detector.py)",
-            "views_seen": facts["step"] * facts["batch"],
+            "recipe": "YuNet's answer at every cell of clean views, and the maps it answers from, "
+            "learned on distorted ones: single faces of 9 pixels to more than the view, mosaics of "
+            "up to 16 photographs, faces cut by the border, turns up to 30 degrees, flips, light, "
+            "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
+            "the weights (scripts/train_detector.py)",
+            "views_seen": views_seen(work),
+            "begun_from_views_seen": views_seen(begin) if begin is not None else 0,
             "seed": facts["seed"],
             "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},
         },

@@ -33,7 +33,7 @@ from facedb.training.detector.material import (  # noqa: E402
     recall,
 )
 from facedb.training.detector.network import STRIDES, DetectorNetwork, as_rows  # noqa: E402
-from facedb.training.detector.teacher import HINTS, OUTPUTS, Teacher  # noqa: E402
+from facedb.training.detector.teacher import HINTS, OUTPUTS, Teacher, agreed  # noqa: E402
 from facedb.training.detector.views import clean_view, cut, placed, worsened  # noqa: E402
 from facedb.types import Pixels  # noqa: E402
 
@@ -128,6 +128,23 @@ def test_a_cell_is_assigned_what_the_teacher_answers_there(teacher: Path) -> Non
     box = [0.5, 0.5, math.log(2), math.log(3)]
     landmarks = [0.2, 0.1, 0.8, 0.1, 0.5, 0.5, 0.3, 0.9, 0.7, 0.9]
     assert np.allclose(answers[face], [0.9, *box, *landmarks], atol=1e-6)
+
+
+def test_cells_that_see_one_face_agree_on_its_landmarks() -> None:
+    answers = np.zeros((84, 15), np.float32)  # a view of 64x64: 8x8, 4x4 and 2x2 cells
+    rows = {64 + 5: (1, 1, 0.9, 0.0), 64 + 6: (2, 1, 0.6, 0.3), 64 + 15: (3, 3, 0.8, 0.7)}
+    for row, (x, y, score, error) in rows.items():
+        # Two cells of stride 16 see a box of 32x32 around (32, 24), the third another one.
+        centre = (2 - x, 1.5 - y) if row < 64 + 15 else (0.5, 0.5)
+        answers[row] = [score, *centre, math.log(2), math.log(2), *[0.25 + error] * 10]
+    answers[0] = 0.1  # too little to be a face: left as it is
+    changed = agreed(answers, 64, 64)
+    assert np.array_equal(changed[:, :5], answers[:, :5])
+    assert np.array_equal(changed[[0, 64 + 15]], answers[[0, 64 + 15]])
+    # x lies at 16 + 4 and at 32 + 8.8 pixels, y at 16 + 4 and 16 + 8.8; weighted 0.9 and 0.6.
+    x, y = (0.9 * 20 + 0.6 * 40.8) / 1.5, (0.9 * 20 + 0.6 * 24.8) / 1.5
+    assert np.allclose(changed[64 + 5, 5:], [x / 16 - 1, y / 16 - 1] * 5, atol=1e-5)
+    assert np.allclose(changed[64 + 6, 5:], [x / 16 - 2, y / 16 - 1] * 5, atol=1e-5)
 
 
 def test_maps_of_backbone_and_heads_are_given_cell_by_cell(teacher: Path) -> None:
