@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.base
 	rm -rf demo.gallery
-	$(BIN)/facedb index data/train -g demo.gallery --detector none
+	$(BIN)/facedb index data/train -g demo.gallery
 	$(BIN)/facedb people list -g demo.gallery
 	$(BIN)/facedb query data/val/Mira_Solene/05.jpg -g demo.gallery --picture demo.png
 	$(BIN)/facedb evaluate data/val -g demo.gallery --k 1,5,10

@@ -124,10 +124,10 @@ class FaceDB:
 
     @property
     def detector(self) -> Detector:
-        """The detector that was asked for, else the gallery's, else FACEDB_DETECTOR's.
+        """The detector that was asked for, else the gallery's, FACEDB_DETECTOR's, the bundled one.
 
         Raises:
-            DetectorError: there is none, or it cannot be used.
+            DetectorError: it cannot be used.
             EncoderMismatch: the gallery's crops were cut by another.
         """
         with self._lock:
@@ -362,7 +362,7 @@ class FaceDB:
             if self.exists:
                 return
             encoder, detector = self.encoder, self.detector
-            spec = self.settings.detector or os.environ.get("FACEDB_DETECTOR") or "none"
+            spec = self.settings.detector or os.environ.get("FACEDB_DETECTOR") or "bundled"
             pin = new_pin(encoder, detector, spec)
             self._gallery = Gallery.create(
                 self.folder, pin, self.settings.index, self.settings.device

@@ -18,7 +18,7 @@ def new_pin(encoder: Encoder, detector: Detector, detector_spec: str) -> Pin:
         encoder.name,
         encoder.fingerprint,
         encoder.dim,
-        detector.name if detector.name in WITHOUT_FILE else os.path.abspath(detector_spec),
+        _name_of(detector) or os.path.abspath(detector_spec),
         detector.fingerprint,
     )
 
@@ -37,8 +37,16 @@ def other_encoder(folder: Path, pin: Pin, encoder: Encoder) -> EncoderMismatch:
 
 def other_detector(folder: Path, pin: Pin, detector: Detector) -> EncoderMismatch:
     """The error for a detector that did not cut the gallery's crops."""
+    # The bundled detector of an earlier facedb cannot be named any more.
+    old = "" if pin.detector == "bundled" else f"name the old one: --detector {pin.detector}, or "
     return EncoderMismatch(
         f"{folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
-        f"{detector.fingerprint}; name the old one: --detector {pin.detector}, or make the "
-        f"templates anew: facedb gallery reencode -g {folder} --detector FILE"
+        f"{detector.fingerprint}; {old}make the templates anew: "
+        f"facedb gallery reencode -g {folder} --detector {_name_of(detector) or 'FILE'}"
     )
+
+
+def _name_of(detector: Detector) -> str:
+    """What names a detector; "" for one of a file."""
+    name = "bundled" if detector.name == "facedb" else detector.name
+    return name if name in WITHOUT_FILE else ""

@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from measuring import (
-    DETECTOR,
     RESULTS,
     SHARED,
     Budget,
@@ -228,7 +227,7 @@ class Sizes:
     turns: int
 
 
-def make_cases(scratch: Path, shared: Path, detector: Path, sizes: Sizes, seed: int) -> list[Case]:
+def make_cases(scratch: Path, shared: Path, detector: str, sizes: Sizes, seed: int) -> list[Case]:
     """The folders of every case."""
     lfw = photos_of(shared / "data" / "lfw" / "images")
     crops = photos_of(shared / "data" / "celeba" / "crops160")[: sizes.crops]
@@ -238,9 +237,8 @@ def make_cases(scratch: Path, shared: Path, detector: Path, sizes: Sizes, seed: 
     in_fresh_process(make_large, folders[LARGE], lfw, sizes.large, seed)
     link(crops, folders[CROPS160])
     make_crops(folders[CROPS112], crops)
-    found = str(detector.resolve())
     return [
-        Case(name, folder, found if name in (SMALL, LARGE) else "none")
+        Case(name, folder, detector if name in (SMALL, LARGE) else "none")
         for name, folder in folders.items()
     ]
 
@@ -310,7 +308,7 @@ def budgets(cases: dict[str, dict[str, Any]]) -> list[Budget]:
 
 @click.command(help=__doc__)
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
-@click.option("--detector", type=click.Path(exists=True, path_type=Path), default=DETECTOR)
+@click.option("--detector", default="bundled", show_default=True)
 @click.option("--photos", default=2000, show_default=True, help="Of 250x250.")
 @click.option("--peer-photos", default=200, show_default=True, help="Of them, by the peer.")
 @click.option("--large", default=60, show_default=True, help="Of 4000x3000.")
@@ -320,7 +318,7 @@ def budgets(cases: dict[str, dict[str, Any]]) -> list[Budget]:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "bench-index.json")
 def main(
-    shared: Path, detector: Path, photos: int, peer_photos: int, large: int, crops: int,
+    shared: Path, detector: str, photos: int, peer_photos: int, large: int, crops: int,
     turns: int, no_peer: bool, seed: int, out: Path,
 ) -> None:  # fmt: skip
     sizes = Sizes(photos, 0 if no_peer else peer_photos, large, crops, turns)

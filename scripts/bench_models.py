@@ -84,7 +84,6 @@ from facedb.pipeline import encode_photo
 from facedb.runtime import open_session
 from facedb.types import Embeddings, Photo, Pixels
 
-SHIPPED = ROOT / "facedb" / "models" / "detector" / "detector.onnx"
 SIDE = 250
 BATCH = 32
 GPU_BATCHES = (1, 32, 256)
@@ -375,9 +374,9 @@ def detector_section(detectors: dict[str, Detector], photos: list[Photo], turns:
         for name, detector in detectors.items()
     }
     for setting in settings if len(detectors) == 2 else ():
-        ours, theirs = (figures[f"{name}: {setting}"]["ms"] for name in ("shipped", "yunet"))
+        ours, theirs = (figures[f"{name}: {setting}"]["ms"] for name in ("bundled", "yunet"))
         ratios = {"of_medians": rounded(median(ours) / median(theirs))}
-        result["shipped"][setting]["time_over_yunet"] = ratios | pairwise(ours, theirs)
+        result["bundled"][setting]["time_over_yunet"] = ratios | pairwise(ours, theirs)
     return result
 
 
@@ -418,15 +417,6 @@ def gpu_section(bundle: Bundle, people: People, sizes: Sizes) -> Any:
     }
 
 
-def open_detectors(spec: Path | None, yunet: Path, side: int) -> dict[str, Detector]:
-    """ "shipped" is what --detector says or the bundled one; only "yunet" where that is YuNet."""
-    shipped = spec or (SHIPPED if SHIPPED.exists() else yunet)
-    files = {"yunet": yunet} if yunet.exists() else {}
-    if not files or shipped.read_bytes() != yunet.read_bytes():
-        files["shipped"] = shipped
-    return {name: open_detector(str(file), side) for name, file in files.items()}
-
-
 def budgets(whole: Any) -> list[Budget]:
     """The slower reading of "one photo on two threads": its time while another one runs."""
     ms = whole[CALLERS]["ms"]["median"]
@@ -439,15 +429,14 @@ def budgets(whole: Any) -> list[Budget]:
 @click.option(
     "--encoder", type=click.Path(path_type=Path), default=BUNDLED, help="A bundle folder."
 )
-@click.option("--detector", type=click.Path(exists=True, path_type=Path), help="Else the bundled.")
 @click.option("--people", type=click.Path(path_type=Path), default=ROOT / "data" / "val")
 @click.option("--calibration", type=click.Path(path_type=Path), default=ROOT / "data" / "train")
 @click.option("--turns", type=click.IntRange(min=1), help="Instead of 7.")
 @click.option("--quick", is_flag=True, help="Two tiny turns: only whether it runs.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "bench-models.json")
 def main(
-    shared: Path, encoder: Path, detector: Path | None, people: Path, calibration: Path,
-    turns: int | None, quick: bool, out: Path,
+    shared: Path, encoder: Path, people: Path, calibration: Path, turns: int | None, quick: bool,
+    out: Path,
 ) -> None:  # fmt: skip
     use_one_thread()
     sizes = QUICK if quick else FULL
@@ -460,13 +449,14 @@ def main(
     unseen = bundle.card.whole.get("training", {}).get("held_out", {}).get("identities", [])
     held_out, known = read_people(people, side, unseen), read_people(calibration, side)
     source, photos = read_photos(shared / "data" / "lfw" / "images", people, sizes.photos)
-    detectors = open_detectors(detector, shared / "models" / DETECTOR.name, side)
+    detectors = {"bundled": open_detector("bundled", side)}
+    if (yunet := shared / "models" / DETECTOR.name).exists():
+        detectors["yunet"] = open_detector(str(yunet), side)
     result["photos"] = {"from": source, "count": len(photos), "side": SIDE}
     result["encoder"] = {"name": bundle.card.name, "side": side, "people": people.name}
     result["encoder"] |= encoder_section(bundle, held_out, known, sizes)
     result["detector"] = detector_section(detectors, photos, sizes.turns)
-    ours = detectors["shipped" if "shipped" in detectors else "yunet"]
-    result["whole"] = whole_section(bundle, ours, photos, sizes.turns)
+    result["whole"] = whole_section(bundle, detectors["bundled"], photos, sizes.turns)
     if torch.cuda.is_available():
         result["gpu"] = gpu_section(bundle, held_out, sizes)
     finish(result, budgets(result["whole"]), out)

@@ -30,7 +30,6 @@ from typing import Any
 
 import click
 from measuring import (
-    DETECTOR,
     RESULTS,
     ROOT,
     Budget,
@@ -59,18 +58,15 @@ class Bench:
     repeats: int
 
 
-def make_gallery(folder: Path, crowd: Crowd, detector: Path) -> None:
+def make_gallery(folder: Path, crowd: Crowd, detector: str) -> None:
     """Write the crowd in the pin of the bundled encoder, unless the gallery is there already."""
     from facedb.encoder import open_encoder
     from facedb.faces import open_detector
     from facedb.gallery import Gallery
-    from facedb.store import Pin
+    from facedb.pinning import new_pin
 
-    encoder, found = open_encoder("bundled", "cpu"), open_detector(str(detector))
-    pin = Pin(
-        encoder.spec, encoder.name, encoder.fingerprint, encoder.dim,
-        str(detector.resolve()), found.fingerprint,
-    )  # fmt: skip
+    encoder, found = open_encoder("bundled", "cpu"), open_detector(detector)
+    pin = new_pin(encoder, found, detector)
     gallery = Gallery.create(folder, pin, device="cpu")
     if gallery.store.pin.made_by != pin.made_by:
         raise click.UsageError(f"{folder}: made with another encoder or detector; delete it")
@@ -308,12 +304,12 @@ def sample_photo() -> Path:
 @click.option("--each", default=4, show_default=True, help="Templates a person.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Make it here, or use it again.")
 @click.option("--photo", type=click.Path(exists=True, path_type=Path), help="The probe.")
-@click.option("--detector", type=click.Path(exists=True, path_type=Path), default=DETECTOR)
+@click.option("--detector", default="bundled", show_default=True)
 @click.option("--repeats", default=10, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "bench-query.json")
 def main(
-    templates: int, each: int, gallery: Path | None, photo: Path | None, detector: Path,
+    templates: int, each: int, gallery: Path | None, photo: Path | None, detector: str,
     repeats: int, seed: int, out: Path,
 ) -> None:  # fmt: skip
     os.environ.pop("FACEDB_GALLERY", None)

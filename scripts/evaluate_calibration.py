@@ -11,6 +11,8 @@ Method: every photo of LFW through detector and encoder once (kept in a scratch 
                peopleDevTest, which shares nobody with it, to see whether the order holds.
   proposals    how often the people that the index proposes (the 16 with the nearest photos) would
                not hold the one that ranking everybody by the default rule puts first.
+  one          the threshold for a gallery of any size, set on the strangers of peopleDevTrain and
+               proved on those of peopleDevTest: the first photo enrolled, as in `promise`.
   by size      the encoder's default operating points: galleries of so many people of
                peopleDevTrain, 5 photos each at most, 5 draws; strangers are its people with one
                photo. Each is proved on a gallery of the same size and the strangers of
@@ -20,20 +22,18 @@ Method: every photo of LFW through detector and encoder once (kept in a scratch 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from evaluate_models import samples_of
-from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, table
+from measuring import RESULTS, SHARED, bundled_card, circumstances, finish, table
 from numpy.typing import NDArray
-from peers import PEERS, crops_of, embedded, open_peer
+from peers import PEERS, crops_of, detector_of, embedded, open_peer
 
 from facedb.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation
 from facedb.answers import PROPOSED
-from facedb.encoder.bundle import BUNDLED, CARD
 from facedb.evaluation.intervals import rule_of_three
 from facedb.evaluation.metrics import fpir, rank_k, threshold_at
 from facedb.evaluation.samples import Samples
@@ -49,11 +49,16 @@ DRAWS = 5
 MOST_PHOTOS = 10
 
 
-def promise(samples: Samples, splits: int) -> dict[str, Any]:
+def open_trial(samples: Samples) -> Trial:
+    """Everybody with several photos enrolled by the first, who has one photo is a stranger."""
     split = open_set_split(samples, None)
     enrolled = enrolled_from(samples.take(rows_of(samples, split.gallery)))
     asked = samples.take(rows_of(samples, (*split.mated, *split.strangers)))
-    trial = run_trial(enrolled, asked, DEFAULT_AGGREGATION)
+    return run_trial(enrolled, asked, DEFAULT_AGGREGATION)
+
+
+def promise(samples: Samples, splits: int) -> dict[str, Any]:
+    trial = open_trial(samples)
     strangers = trial.stranger_distances
     found = []
     for seed in range(splits):
@@ -63,7 +68,7 @@ def promise(samples: Samples, splits: int) -> dict[str, Any]:
         found.append((threshold, fpir(strangers[other], threshold), _tpir(trial, threshold)))
     thresholds, accepted, identified = np.array(found).T
     return {
-        "gallery": len(enrolled.names),
+        "gallery": len(trial.enrolled.names),
         "strangers_on_each_side": len(strangers) // 2,
         "splits": splits,
         "fpir_wanted": WANTED,
@@ -73,6 +78,32 @@ def promise(samples: Samples, splits: int) -> dict[str, Any]:
         "each_fpir": accepted.tolist(),
         # Of one split: a binomial of the strangers on the other side.
         "chance_sd_of_one_split": float(np.sqrt(2 * WANTED * (1 - WANTED) / len(one))),
+    }
+
+
+def one_threshold(train: Samples, test: Samples) -> dict[str, Any]:
+    """The threshold of a gallery of whatever size, set on some people and proved on others."""
+    calibrated, proved = open_trial(train), open_trial(test)
+    threshold = threshold_at(calibrated.stranger_distances, WANTED)
+    return {
+        "distance": threshold,
+        "fpir": WANTED,
+        "calibrated_on": {"people": "LFW peopleDevTrain", **_sizes(calibrated)},
+        "proved_on": {
+            "people": "LFW peopleDevTest",
+            **_sizes(proved),
+            "fpir": fpir(proved.stranger_distances, threshold),
+            "tpir": _tpir(proved, threshold),
+        },
+    }
+
+
+def _sizes(trial: Trial) -> dict[str, int]:
+    mated = int(trial.mated.sum())
+    return {
+        "gallery": len(trial.enrolled.names),
+        "strangers": len(trial.mated) - mated,
+        "mated": mated,
     }
 
 
@@ -226,7 +257,7 @@ def grown(train: Samples) -> list[dict[str, float]]:
 @click.command(help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
-@click.option("--detector", default=str(DETECTOR), show_default="YuNet beside the repository")
+@click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")
 @click.option("--peer", "peers", multiple=True, default=PEERS, show_default=True)
 @click.option("--splits", default=20, show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
@@ -246,10 +277,10 @@ def main(
 ) -> None:
     begun, opened = circumstances(0), open_detector(detector)
     photos = sorted((lfw / "images").glob("*/*.webp"))
-    crops, shown = crops_of(photos, opened, cache, "lfw")
     figures: dict[str, Any] = {}
     for peer in peers:
         encoder = open_peer(peer, models)
+        crops, shown = crops_of(photos, detector_of(peer, opened, models), cache, "lfw")
         samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
         train = people_of(samples, lfw / "peopleDevTrain.txt")
         test = people_of(samples, lfw / "peopleDevTest.txt")
@@ -262,6 +293,7 @@ def main(
                 "other_people": aggregation_figures(test),
             },
             "proposals": proposals(train),
+            "one_threshold": one_threshold(train, test),
             "by_gallery_size": by_size(train, test),
             "grown": grown(train),
         }
@@ -272,22 +304,21 @@ def main(
         out,
     )
     if write_card:
-        _write_card(figures["bundled"]["by_gallery_size"], opened.fingerprint)
+        with bundled_card() as card:
+            card["threshold"] = threshold_of(figures["bundled"]) | {
+                "aggregation": DEFAULT_AGGREGATION,
+                "detector": opened.fingerprint,
+            }
 
 
-def _write_card(sizes: list[dict[str, Any]], detector: str) -> None:
-    file = BUNDLED / CARD
-    card = json.loads(file.read_text(encoding="utf-8"))
-    card["threshold"]["by_gallery_size"] = [
-        {
-            **{name: size[name] for name in ("people", "strangers", "distance", "fpir")},
-            "curve": [[share, round(distance, 4)] for share, distance in size["curve"]],
-        }
-        for size in sizes
+def threshold_of(figures: dict[str, Any]) -> dict[str, Any]:
+    """What the card says: one threshold, and one for each size of gallery."""
+    sizes = [
+        {name: size[name] for name in ("people", "strangers", "distance", "fpir")}
+        | {"curve": [[share, round(distance, 4)] for share, distance in size["curve"]]}
+        for size in figures["by_gallery_size"]
     ]
-    card["threshold"]["aggregation"] = DEFAULT_AGGREGATION
-    card["threshold"]["detector"] = detector
-    file.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {**figures["one_threshold"], "by_gallery_size": sizes}
 
 
 def show(peer: str, figures: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 import click
 import numpy as np
-from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, table
-from peers import PEERS, by_dlib, crops_of, embedded, open_peer
+from measuring import RESULTS, SHARED, circumstances, finish, table
+from peers import PEERS, by_dlib, crops_of, detector_of, embedded, open_peer
 
 from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder import Encoder
@@ -32,7 +32,7 @@ from facedb.photos import walk_people
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
-@click.option("--detector", default=str(DETECTOR), show_default="YuNet beside the repository")
+@click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")
 @click.option("--peer", "peers", multiple=True, default=PEERS, show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "evaluation-facecom.json")
@@ -42,7 +42,6 @@ def main(
     begun, opened = circumstances(0), open_detector(detector)
     entries = walk_people(folder).entries
     photos = [Path(entry.path) for entry in entries]
-    crops, shown = crops_of(photos, opened, cache, "facecom")
     # Names, digests and origins as `facedb evaluate` reads them; the vectors are the peers'.
     read = read_samples(entries, Eyes(CropsOnly(), _nothing()))
     figures: dict[str, Any] = {}
@@ -50,6 +49,7 @@ def main(
         if peer == "dlib":
             seen = by_dlib(photos, cache, "facecom")
         else:
+            crops, shown = crops_of(photos, detector_of(peer, opened, models), cache, "facecom")
             seen = embedded(crops, shown, open_peer(peer, models), cache, "facecom")
         samples = replace(read, vectors=seen.vectors, shown=seen.shown)
         enrolled = enrolled_from(samples.take(samples.kinds == ""))

@@ -183,10 +183,10 @@ class Bench:
 @click.command(help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw/images")
 @click.option("--yunet", type=click.Path(path_type=Path), default=DETECTOR)
-@click.option("--detector", default=None, help="[default: the bundled one]")
+@click.option("--detector", default="bundled", show_default=True)
 @click.option("--probes", "count", default=500, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "hard-photos.json")
-def main(lfw: Path, yunet: Path, detector: str | None, count: int, out: Path) -> None:
+def main(lfw: Path, yunet: Path, detector: str, count: int, out: Path) -> None:
     begun, found, encoder = circumstances(0), open_detector(detector), open_encoder("bundled")
     use_one_thread()
     photos = [sorted(person.glob("*.webp")) for person in sorted(lfw.iterdir()) if person.is_dir()]

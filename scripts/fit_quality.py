@@ -16,7 +16,6 @@ our quality, by the detector's score and by the size alone.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +29,10 @@ import click
 import cv2
 import numpy as np
 from evaluate_calibration import people_of, several_photos
-from measuring import RESULTS, ROOT, SHARED, circumstances, finish, rounded, table
+from measuring import RESULTS, ROOT, SHARED, bundled_card, circumstances, finish, rounded, table
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.encoder.bundle import BUNDLED, CARD
 from facedb.evaluation.curves import error_versus_reject
 from facedb.evaluation.metrics import rank_k
 from facedb.evaluation.samples import Samples
@@ -297,13 +295,11 @@ def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, d
     help="What make_celeba.py built: val/ holds the people held out, train/ the others.",
 )
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
-@click.option("--detector", envvar="FACEDB_DETECTOR", default=None)
+@click.option("--detector", default="bundled", show_default=True)
 @click.option("--few", default=1000, show_default=True, help="LFW probes that are distorted.")
 @click.option("--write-card", is_flag=True, help="Write the numbers into the bundled card.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "quality.json")
-def main(
-    people: Path, shared: Path, detector: str | None, few: int, write_card: bool, out: Path
-) -> None:
+def main(people: Path, shared: Path, detector: str, few: int, write_card: bool, out: Path) -> None:
     """Fit, prove, and write docs/results/quality.json and docs/quality.png."""
     begun, looked = circumstances(1), CropsOnly()
     encoder, found = open_encoder("bundled", "cpu"), open_detector(detector)
@@ -319,30 +315,18 @@ def main(
         ]
         table(f"LFW, {name}: rank-1 error of those kept, %, by the share turned away", rows)
     draw(lfw, ROOT / "docs" / "quality.png")
-    if write_card:
-        _write_card(model)
     numbers = {
         "weights": [rounded(weight) for weight in model.weights.tolist()],
         "bias": rounded(model.bias),
         "usual": [rounded(value) for value in model.usual.tolist()],
         "poor": rounded(model.poor),
     }
+    if write_card:
+        with bundled_card() as card:
+            centre = [rounded(value) for value in model.centre.tolist()]
+            card["quality"] = {"centre": centre, **numbers, "measured": "docs/results/quality.json"}
     made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
     finish(begun | made_by | {"development": fitted} | numbers | {"lfw": lfw}, [], out)
-
-
-def _write_card(model: QualityModel) -> None:
-    file = BUNDLED / CARD
-    card = json.loads(file.read_text(encoding="utf-8"))
-    card["quality"] = {
-        "centre": [rounded(value) for value in model.centre.tolist()],
-        "weights": [rounded(value) for value in model.weights.tolist()],
-        "bias": rounded(model.bias),
-        "usual": [rounded(value) for value in model.usual.tolist()],
-        "poor": rounded(model.poor),
-        "measured": "docs/results/quality.json",
-    }
-    file.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -169,6 +170,18 @@ def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+@contextmanager
+def bundled_card() -> Iterator[dict[str, Any]]:
+    """The shipped encoder's card, written back as it was changed."""
+    from facedb.encoder.bundle import BUNDLED, CARD
+
+    file = BUNDLED / CARD
+    card = json.loads(file.read_text(encoding="utf-8"))
+    yield card
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def finish(result: dict[str, Any], budgets: Sequence[Budget], file: Path) -> None:

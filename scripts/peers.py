@@ -1,8 +1,8 @@
 """The encoders that are measured side by side: the bundled one, its two teachers, and dlib.
 
-The first three see the same crops, cut by one detector; dlib brings its own (HOG, then five
-landmarks), as its users run it. Crops and embeddings are kept in a scratch folder, so that a second
-run costs seconds.
+The first comes with the detector to be measured, its teachers with YuNet, and dlib brings its own
+(HOG, then five landmarks), as its users run it. Crops and embeddings are kept in a scratch folder,
+so that a second run costs seconds.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from typing import Any
 
 import click
 import numpy as np
+from measuring import DETECTOR
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.faces import Detector
+from facedb.faces import Detector, open_detector
 from facedb.photos import load_photo
 from facedb.pipeline import encode_photos
 from facedb.runtime import open_session
 from facedb.types import Pixels
 
-PEERS = ("bundled", "y1", "foamliu")
+TEACHERS = ("y1", "foamliu")
+PEERS = ("bundled", *TEACHERS)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def open_peer(name: str, models: Path) -> Encoder:
             return _peer(name, _one_by_one(_planes(session, _imagenet)))
         case spec:
             return open_encoder(spec, "cpu")
+
+
+def detector_of(peer: str, ours: Detector, models: Path) -> Detector:
+    """What cuts a peer's crops."""
+    return open_detector(str(models / DETECTOR.name)) if peer in TEACHERS else ours
 
 
 def _peer(name: str, forward: Callable[[Pixels], NDArray[np.float32]]) -> Encoder:

@@ -4,7 +4,7 @@
     facedb train runs/celeba --recipe best --begin bundled --detector none \\
         --teacher insightface_y1_mobilefacenet_128.onnx --out runs/best
     python scripts/ship_encoder.py runs/best --people runs/celeba --name convnext-atto-best
-    python scripts/evaluate_lfw.py --write-card
+    python scripts/evaluate_models.py --cache runs/cache --write-card
     python scripts/evaluate_calibration.py --cache runs/cache --write-card
     python scripts/fit_quality.py --people runs/celeba --write-card
 

@@ -253,7 +253,8 @@ def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
         (["query", "x.jpg", "-t", "nan"], 2, "nan is no distance"),
         (["index", "nowhere", "--detector", "none"], 4, "nowhere: no such folder"),
         (["people", "list", "-g", "nowhere"], 5, "there is no gallery here"),
-        (["compare", "a.jpg", "b.jpg"], 4, "--detector FILE or FACEDB_DETECTOR"),
+        (["compare", "a.jpg", "b.jpg"], 4, "a.jpg: no such file"),
+        (["compare", "a.jpg", "b.jpg", "--detector", "gone.onnx"], 4, "gone.onnx"),
         (["compare", "a.jpg", "b.jpg", "--detector", "none"], 4, "a.jpg: no such file"),
         (
             ["compare", "a", "b", "--encoder", "nowhere", "--detector", "none"],

@@ -92,8 +92,8 @@ def model_options(command: _F) -> _F:
         click.option(
             "--detector",
             metavar="FILE",
-            help="A YuNet .onnx file (also FACEDB_DETECTOR), or none where the photos are "
-            "aligned crops already  [default: the gallery's]",
+            help="bundled, a YuNet .onnx file (also FACEDB_DETECTOR), or none where the photos "
+            "are aligned crops already  [default: the gallery's, else bundled]",
         ),
     ]
     return _with(options, command)

@@ -61,7 +61,7 @@ def _data_options(command: _F) -> _F:
             "--detector",
             default="whole",
             show_default=True,
-            help="whole photos, none for aligned crops, or a YuNet .onnx file.",
+            help="whole photos, bundled to cut faces out, none for aligned crops, or a YuNet file.",
         ),
         click.option(
             "--teacher-detector",

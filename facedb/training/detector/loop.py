@@ -142,7 +142,8 @@ class Hints(nn.Module):
         if not maps.shape[2]:
             return maps.new_zeros((), dtype=torch.float32)
         cells = [stage.shape[2] * stage.shape[3] for stage in stages]
-        wanted, told = maps.float().split(cells, dim=1), targets.split(cells, dim=1)
+        wanted = maps.float().split(cells, dim=1)  # type: ignore[no-untyped-call]
+        told = targets.split(cells, dim=1)  # type: ignore[no-untyped-call]
         share = [count / sum(cells) for count in cells]
         loss = maps.new_zeros((), dtype=torch.float32)
         for group, (own, bring) in enumerate(((stages, self.stages), (seen, self.seen))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ class DetectorNetwork(nn.Module):
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 96), neck: int = 64) -> None:
         super().__init__()
         first, second, eighth, sixteenth, last = widths
-        self.options = {"widths": list(widths), "neck": neck}
+        self.options: dict[str, Any] = {"widths": list(widths), "neck": neck}
         self.stem = nn.Sequential(
             convolution(3, first, 3, 2), Block(first, second, 3, 2), Block(second, second)
         )

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from facedb.errors import DetectorError
+from facedb.faces import SAME
 from facedb.runtime import FAILURES, open_session
 from facedb.training.detector.losses import FACE
 from facedb.training.detector.network import STRIDES
@@ -21,9 +22,6 @@ OUTPUTS: Final = tuple(
     f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES
 )
 """The names of YuNet's outputs, and of ours."""
-
-SAME: Final = 0.5
-"""Boxes whose intersection over union is this or more are of one face."""
 
 HINTS: Final = ("214", "223", "232"), ("256", "246", "236")
 """The maps of the strides that the backbone ends in, and that the heads look at: the names that
@@ -104,7 +102,7 @@ def agreed(answers: Answers, height: int, width: int) -> Answers:
 
 def _cells(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32[1, c, h, w] -> float32[h * w, c]."""
-    return maps[0].reshape(maps.shape[1], -1).T
+    return np.asarray(maps[0].reshape(maps.shape[1], -1).T)
 
 
 def _rows(named: dict[str, NDArray[np.float32]], stride: int) -> Answers:
