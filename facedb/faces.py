@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ _STRIDES: Final = (8, 16, 32)
 _YUNET_OUTPUTS: Final = tuple(
     f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES
 )
+_Float = TypeVar("_Float", bound=np.floating[Any])
 _NO_ROOM: Final = np.empty(0, np.float32)
 
 Rows = NDArray[np.float32]
@@ -114,7 +115,7 @@ class YuNet:
             if side < long_side and not any(len(rows) for rows in passes):
                 passes.append(self._look(photo.pixels, side / long_side))
         found = np.concatenate(passes)
-        rows = _merged(found, _suppress(found, self._policy.overlap))
+        rows = merged(found, _suppress(found, self._policy.overlap))
         return ranked([_face(row, photo, self._side) for row in rows], photo.width, photo.height)
 
     def _look(self, pixels: Pixels, scale: float) -> Rows:
@@ -295,7 +296,7 @@ def _suppress(rows: Rows, overlap: float) -> list[int]:
     return [int(index) for index in kept]
 
 
-def _merged(rows: Rows, kept: list[int]) -> Rows:
+def merged(rows: NDArray[_Float], kept: list[int]) -> NDArray[_Float]:
     """The rows kept, their landmarks the mean of all rows that see the same face, by score.
 
     A face is seen by several cells, each of which errs on its own (BlazeFace does so against
@@ -303,18 +304,28 @@ def _merged(rows: Rows, kept: list[int]) -> Rows:
     """
     faces = rows[kept]
     for face in faces:
-        weights = rows[:, 14] * (_overlaps(face, rows) >= SAME)
+        weights = rows[:, 14] * (overlaps(face[:4], rows[:, :4]) >= SAME)
         face[4:14] = weights @ rows[:, 4:14] / weights.sum()
     return faces
 
 
-def _overlaps(row: Rows, rows: Rows) -> NDArray[np.float32]:
-    """float32[n], the intersection over union of one row's box with each of n."""
-    low = np.maximum(row[:2], rows[:, :2])
-    high = np.minimum(row[:2] + row[2:4], rows[:, :2] + rows[:, 2:4])
+def overlaps(
+    box: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]]
+) -> NDArray[np.floating[Any]]:
+    """The intersection over union of a box with each of n.
+
+    Args:
+        box: float[4], x, y, width, height.
+        boxes: float[n, 4].
+
+    Returns:
+        float[n] in [0, 1].
+    """
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
     common = (high - low).clip(min=0).prod(axis=1)
-    either = row[2:4].prod() + rows[:, 2:4].prod(axis=1) - common
-    return np.asarray(common / either, np.float32)
+    either = box[2:].prod() + boxes[:, 2:].prod(axis=1) - common
+    return np.asarray(common / either)
 
 
 def _read_model(file: str) -> bytes:

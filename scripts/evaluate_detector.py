@@ -32,7 +32,7 @@ from measuring import DETECTOR, RESULTS, SHARED, Budget, circumstances, finish, 
 from numpy.typing import NDArray
 from train_detector import cifar, people_of
 
-from facedb.faces import ScalePolicy, YuNet, use_one_thread
+from facedb.faces import ScalePolicy, YuNet, overlaps, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.training.distortions import KINDS, distort
 from facedb.types import Face, Photo, Pixels
@@ -92,15 +92,11 @@ def share(part: int, whole: int) -> float:
 
 def best_of(face: Face, others: Sequence[Face]) -> tuple[Face | None, float]:
     """The one that overlaps it most, and by how much (intersection over union)."""
-    best = max(others, key=lambda other: overlap(face.box, other.box), default=None)
-    return best, 0.0 if best is None else overlap(face.box, best.box)
-
-
-def overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(np.add(one[:2], one[2:]), np.add(other[:2], other[2:]))
-    common = float(np.prod(np.maximum(high - low, 0)))
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
+    if not others:
+        return None, 0.0
+    common = overlaps(np.array(face.box), np.array([other.box for other in others]))
+    best = int(common.argmax())
+    return others[best], float(common[best])
 
 
 def landmark_error(face: Face, others: Sequence[Face]) -> float | None:

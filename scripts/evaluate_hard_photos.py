@@ -27,7 +27,7 @@ from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded,
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.faces import Detector, YuNet, open_detector, use_one_thread
+from facedb.faces import Detector, YuNet, open_detector, overlaps, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo, encode_photos
 from facedb.types import Face, Pixels
@@ -134,11 +134,7 @@ def empty(count: int) -> dict[str, list[Pixels]]:
 
 def meets(face: Face, box: Box) -> bool:
     """Intersection over union of at least 0.3."""
-    mine = np.array(face.box)
-    low = np.maximum(mine[:2], box[:2])
-    high = np.minimum(mine[:2] + mine[2:], box[:2] + box[2:])
-    both = float(np.prod(np.maximum(high - low, 0)))
-    return both >= 0.3 * (float(mine[2] * mine[3] + box[2] * box[3]) - both)
+    return bool(overlaps(np.array(face.box), box[None])[0] >= 0.3)
 
 
 @dataclass(frozen=True)

@@ -158,19 +158,25 @@ def export(work: Path, out: Path, slope: float, offset: float) -> None:
     click.echo(f"{out / MODEL}: {len(model)} bytes after {facts['step']} steps")
 
 
-def views_seen(work: Path) -> int:
-    """By the weights in a run's checkpoint."""
+def run_of(work: Path) -> dict[str, Any]:
+    """How long a run was, by its checkpoint."""
     _, facts = averaged(work)
-    return int(facts["step"]) * int(facts["batch"])
+    minutes = round(facts["seconds"] / 60, 1)
+    return {"views": facts["step"] * facts["batch"], "minutes": minutes, "rate": facts["rate"]}
 
 
 @main.command()
 @WORK
 @OUT
 @SHARED_OPTION
-@click.option("--begin", type=click.Path(path_type=Path), help="Folder of the run it began from.")
+@click.option(
+    "--begun",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a run before it, the first first.",
+)
 @click.option("--measured", type=click.Path(path_type=Path), default=RESULTS / "detector.json")
-def card(work: Path, out: Path, shared: Path, begin: Path | None, measured: Path) -> None:
+def card(work: Path, out: Path, shared: Path, begun: tuple[Path, ...], measured: Path) -> None:
     """Write the card of an exported model."""
     _, facts = averaged(work)
     people, held = people_of(shared / "data" / "celeba")
@@ -198,8 +204,7 @@ def card(work: Path, out: Path, shared: Path, begin: Path | None, measured: Path
             "up to 16 photographs, faces cut by the border, turns up to 30 degrees, flips, light, "
             "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
             "the weights (scripts/train_detector.py)",
-            "views_seen": views_seen(work),
-            "begun_from_views_seen": views_seen(begin) if begin is not None else 0,
+            "runs": [run_of(folder) for folder in (*begun, work)],
             "seed": facts["seed"],
             "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},
         },

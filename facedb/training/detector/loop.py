@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ REUSED: Final = 4
 HINTED: Final = 64
 """Channels of the teacher's maps."""
 
-PARTS: Final = ("score", "box", "landmarks", "hints")
+PARTS: Final = tuple(part.name for part in fields(Parts))
 _WARM: Final = 0.05
 _CLIP: Final = 5.0
 _DECAY: Final = 0.02

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from facedb.errors import DetectorError
-from facedb.faces import SAME
+from facedb.faces import merged
 from facedb.runtime import FAILURES, open_session
 from facedb.training.detector.losses import FACE
 from facedb.training.detector.network import STRIDES
@@ -56,6 +56,7 @@ class Teacher:
                 model.graph.output.append(onnx.ValueInfoProto(name=name))
             self._session = open_session(model.SerializeToString())
             self._input = self._session.get_inputs()[0].name
+            self._outputs = [output.name for output in self._session.get_outputs()]
             self.look(np.zeros((64, 64, 3), np.uint8))
         except (*FAILURES, DecodeError) as error:
             raise DetectorError(f"{file}: not a YuNet model of any input size") from error
@@ -63,9 +64,8 @@ class Teacher:
     def look(self, view: Pixels) -> tuple[Answers, Maps]:
         """At a view uint8[H, W, 3] RGB, H and W multiples of 32."""
         blob = np.ascontiguousarray(view.transpose(2, 0, 1)[None, ::-1], np.float32)
-        outputs = self._session.run(None, {self._input: blob})
-        names = [output.name for output in self._session.get_outputs()]
-        named = dict(zip(names, outputs, strict=True))
+        outputs = self._session.run(self._outputs, {self._input: blob})
+        named = dict(zip(self._outputs, outputs, strict=True))
         answers = np.concatenate([_rows(named, stride) for stride in STRIDES])
         answers = agreed(answers, view.shape[0], view.shape[1])
         if not self.hints:
@@ -89,14 +89,11 @@ def agreed(answers: Answers, height: int, width: int) -> Answers:
     sure = np.flatnonzero(answers[:, 0] >= FACE)
     cells, scale = np.concatenate(grids)[sure], strides[sure, None]
     centre, size = (cells + answers[sure, 1:3]) * scale, np.exp(answers[sure, 3:5]) * scale
-    low, high = centre - size / 2, centre + size / 2
-    common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
-    common, area = common.clip(min=0).prod(axis=2), size.prod(axis=1)
-    weights = answers[sure, 0] * (common / (area[:, None] + area - common) >= SAME)
     points = (np.tile(cells, 5) + answers[sure, 5:]) * scale
-    points = weights @ points / weights.sum(axis=1, keepdims=True)
+    rows = np.hstack([centre - size / 2, size, points, answers[sure, :1]])
+    agreed_points = merged(rows, list(range(len(rows))))[:, 4:14]
     changed = answers.copy()
-    changed[sure, 5:] = points / scale - np.tile(cells, 5)
+    changed[sure, 5:] = agreed_points / scale - np.tile(cells, 5)
     return changed
 
 
