@@ -24,6 +24,10 @@ BUNDLED: Final = Path(__file__).resolve().parent / "models" / "detector" / "dete
 SAME: Final = 0.5
 """Boxes whose intersection over union is this or more are of one face."""
 
+_READING: Final = 2
+"""How a model's answers become crops: one more with every change, so that galleries are told.
+Since 2, landmarks are the mean of all cells that see a face."""
+
 _STRIDES: Final = (8, 16, 32)
 _YUNET_OUTPUTS: Final = tuple(
     f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES
@@ -40,12 +44,12 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """For people: "facedb" for the bundled one, "yunet", "none"."""
+        """For people: "bundled", "yunet", "none" or "whole"."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """For galleries: the name, and what its weights hash to."""
+        """For galleries: the name, what its file hashes to, how it is read."""
         ...
 
     def detect(self, photo: Photo) -> list[Face]:
@@ -102,7 +106,7 @@ class YuNet:
     ) -> None:
         self.name, file = name, os.fspath(model_file)
         model = _read_model(file)
-        self.fingerprint = f"{self.name}:{hashlib.sha256(model).hexdigest()[:16]}"
+        self.fingerprint = f"{self.name}:{hashlib.sha256(model).hexdigest()[:16]}.{_READING}"
         self._policy = policy or ScalePolicy()
         self._side = side
         self._network = _Network(file, model)
@@ -248,7 +252,7 @@ def open_detector(spec: str | None, side: int = CROP_SIDE) -> Detector:
     """
     match spec or os.environ.get("FACEDB_DETECTOR"):
         case None | "" | "bundled":
-            return YuNet(BUNDLED, side=side, name="facedb")
+            return YuNet(BUNDLED, side=side, name="bundled")
         case "none":
             return CropsOnly(side)
         case "whole":

@@ -48,5 +48,4 @@ def other_detector(folder: Path, pin: Pin, detector: Detector) -> EncoderMismatc
 
 def _name_of(detector: Detector) -> str:
     """What names a detector; "" for one of a file."""
-    name = "bundled" if detector.name == "facedb" else detector.name
-    return name if name in WITHOUT_FILE else ""
+    return detector.name if detector.name in WITHOUT_FILE else ""

@@ -62,19 +62,33 @@ class Teacher:
             raise DetectorError(f"{file}: not a YuNet model of any input size") from error
 
     def look(self, view: Pixels) -> tuple[Answers, Maps]:
-        """At a view uint8[H, W, 3] RGB, H and W multiples of 32."""
+        """At a view uint8[H, W, 3] RGB, H and W multiples of 32.
+
+        The landmarks are what all cells agree on that see a face, in the view and in its mirror
+        image.
+        """
+        answers, maps = self._ask(view)
+        other, _ = self._ask(view[:, ::-1])
+        height, width = view.shape[:2]
+        mirrored = _mirrored(faces_at(other, height, width), width)
+        return agreed(answers, height, width, mirrored), maps
+
+    def _ask(self, view: Pixels) -> tuple[Answers, Maps]:
         blob = np.ascontiguousarray(view.transpose(2, 0, 1)[None, ::-1], np.float32)
         outputs = self._session.run(self._outputs, {self._input: blob})
         named = dict(zip(self._outputs, outputs, strict=True))
         answers = np.concatenate([_rows(named, stride) for stride in STRIDES])
-        answers = agreed(answers, view.shape[0], view.shape[1])
         if not self.hints:
             return answers, np.empty((len(answers), 0), np.float16)
         groups = [np.concatenate([_cells(named[name]) for name in names]) for names in HINTS]
         return answers, np.hstack(groups).astype(np.float16)
 
 
-def agreed(answers: Answers, height: int, width: int) -> Answers:
+Found = NDArray[np.float64]
+"""float64[faces, 15], in pixels of a view: left, top, width, height, landmarks; and the score."""
+
+
+def agreed(answers: Answers, height: int, width: int, others: Found) -> Answers:
     """The same, but cells that see one face give it the same landmarks: their mean, by score.
 
     Each cell errs on its own: what they agree on is nearer to the truth, and easier to learn.
@@ -83,18 +97,42 @@ def agreed(answers: Answers, height: int, width: int) -> Answers:
         answers: of a view of height x width pixels.
         height: a multiple of 32.
         width: a multiple of 32.
+        others: faces of the same view that are heard too.
     """
+    sure = np.flatnonzero(answers[:, 0] >= FACE)
+    cells, strides = _grid(height, width)
+    found = faces_at(answers, height, width)
+    points = merged(np.vstack([found, others]), list(range(len(found))))[:, 4:14]
+    changed = answers.copy()
+    changed[sure, 5:] = points / strides[sure] - np.tile(cells[sure], 5)
+    return changed
+
+
+def faces_at(answers: Answers, height: int, width: int) -> Found:
+    """What every cell says that sees a face in a view of height x width pixels."""
+    sure = answers[:, 0] >= FACE
+    cells, strides = _grid(height, width)
+    cells, strides, told = cells[sure], strides[sure], answers[sure].astype(np.float64)
+    size = np.exp(told[:, 3:5]) * strides
+    corner = (cells + told[:, 1:3]) * strides - size / 2
+    points = (np.tile(cells, 5) + told[:, 5:]) * strides
+    return np.hstack([corner, size, points, told[:, :1]])
+
+
+def _grid(height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64[cells, 2], every cell's column and row, and int64[cells, 1], its stride in pixels."""
     grids = [np.mgrid[: height // s, : width // s].reshape(2, -1).T[:, ::-1] for s in STRIDES]
     strides = np.repeat(STRIDES, [len(grid) for grid in grids])
-    sure = np.flatnonzero(answers[:, 0] >= FACE)
-    cells, scale = np.concatenate(grids)[sure], strides[sure, None]
-    centre, size = (cells + answers[sure, 1:3]) * scale, np.exp(answers[sure, 3:5]) * scale
-    points = (np.tile(cells, 5) + answers[sure, 5:]) * scale
-    rows = np.hstack([centre - size / 2, size, points, answers[sure, :1]])
-    agreed_points = merged(rows, list(range(len(rows))))[:, 4:14]
-    changed = answers.copy()
-    changed[sure, 5:] = agreed_points / scale - np.tile(cells, 5)
-    return changed
+    return np.concatenate(grids), strides[:, None]
+
+
+def _mirrored(found: Found, width: int) -> Found:
+    """Faces of a mirror image, where they are in the view; right and left change names too."""
+    turned = found.copy()
+    turned[:, 0] = width - found[:, 0] - found[:, 2]
+    points = found[:, 4:14].reshape(-1, 5, 2)[:, [1, 0, 2, 4, 3]] * [-1, 1] + [width, 0]
+    turned[:, 4:14] = points.reshape(-1, 10)
+    return turned
 
 
 def _cells(maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ LEAST_FACE: Final = 9.0
 LEAST_SHARE: Final = 0.15
 MOST_FACE: Final = 1.5
 MOST_TURN: Final = 30.0
-AT_BORDER: Final = 0.25
+AT_BORDER: Final = 0.35
 """Of the faces, moved half out of their tile at most, as people at a photo's edge are."""
 
 MIRRORED: Final = 0.7
