@@ -34,6 +34,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from documents import fill  # noqa: E402
 from measuring import RESULTS, SHARED, circumstances, rounded, table  # noqa: E402
 
 from facedb.errors import DependencyMissing, FacedbError  # noqa: E402
@@ -41,7 +42,7 @@ from facedb.study import analysis, cost  # noqa: E402
 from facedb.study.augment import Photos  # noqa: E402
 from facedb.study.blocks import BLOCKS, BlockNetwork, find_block  # noqa: E402
 from facedb.study.data import NAMES, Cifar10, Part, load  # noqa: E402
-from facedb.study.report import filled, grouped  # noqa: E402
+from facedb.study.report import block_table, grouped, section  # noqa: E402
 from facedb.study.train import (  # noqa: E402
     Plan,
     Recipe,
@@ -376,8 +377,7 @@ def report(results: Path, document: Path) -> None:
 
     for file in sorted(results.glob("cifar10-*.json")):
         study, name = json.loads(file.read_text()), file.stem.removeprefix("cifar10-")
-        text = filled(document.read_text(encoding="utf-8"), name, study)
-        document.write_text(text, encoding="utf-8")
+        fill(document, {"blocks": block_table(), name: section(study, name)})
         for figure in draw_all(study, document.parent / "cifar10", name):
             click.echo(f"written: {figure}")
         click.echo(f"filled from {file.name}: {document}")

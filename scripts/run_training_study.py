@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import statistics
 import sys
@@ -34,6 +33,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from documents import fill, markdown  # noqa: E402
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish  # noqa: E402
 
 from facedb.encoder import open_encoder  # noqa: E402
@@ -307,12 +307,6 @@ def percent(values: Sequence[float | None]) -> str:
     return f"{statistics.mean(known):.1f}{more}"
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def figures_table(results: Path) -> str:
     """A row a cell."""
     rows = []
@@ -404,19 +398,6 @@ def margin_markdown(runs: dict[float, Embedded]) -> str:
     rows = margin_table(runs)
     head = [name.replace("_", " ") for name in rows[0]]
     return markdown(head, [[f"{value:.4g}" for value in row.values()] for row in rows])
-
-
-def fill(document: Path, tables: dict[str, str]) -> None:
-    """Put tables between `<!-- NAME -->` and `<!-- end -->` of a document."""
-    text = document.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, count = pattern.subn(
-            lambda found, new=table: f"{found[1]}\n{new}\n\n{found[2]}", text
-        )
-        if not count:
-            raise click.ClickException(f"{document}: no place for the table {name}")
-    document.write_text(text, encoding="utf-8")
 
 
 @main.command()

@@ -30,7 +30,7 @@ from facedb.study.blocks import (  # noqa: E402
     SpatialAttention,
 )
 from facedb.study.data import NAMES, Part, load  # noqa: E402
-from facedb.study.report import block_table, filled  # noqa: E402
+from facedb.study.report import block_table  # noqa: E402
 from facedb.study.train import RECIPES, Plan, Training, find_recipe, learning_rate  # noqa: E402
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "run_block_study.py"
@@ -422,8 +422,12 @@ def check_report(folder: Path) -> None:
         with Image.open(folder / "cifar10" / f"quick-{kind}.png") as picture:
             assert min(picture.size) > 200
 
+    (folder / "cifar10.md").write_text("# nothing to fill in")
+    found = study("report", "--results", folder / "results", "--document", folder / "cifar10.md")
+    assert found.returncode == 1
+    assert "no <!-- blocks --> ... <!-- end --> in it" in found.stderr
+    assert (folder / "cifar10.md").read_text() == "# nothing to fill in"
 
-def test_a_document_without_its_marker_is_refused() -> None:
-    with pytest.raises(InputError, match=r"no <!-- blocks -->"):
-        filled("# nothing to fill in", "quick", {"runs": [], "looks": []})
+
+def test_the_table_of_blocks_tells_parameters_beside_the_published_ones() -> None:
     assert "| E | ResNeXt bottleneck | 1,422,634 | 1,422,378 | +256 |" in block_table()

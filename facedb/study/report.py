@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from facedb.errors import InputError
 from facedb.study.analysis import most_confused
 from facedb.study.blocks import BLOCKS, BlockNetwork
 from facedb.study.cost import multiply_accumulates, parameters
@@ -155,22 +153,3 @@ def section(study: dict[str, Any], name: str) -> str:
         parts.append("#### Where block B looks")
         parts.append(f"![attention maps of block B](cifar10/{name}-attention.png)")
     return "\n\n".join(parts)
-
-
-def filled(text: str, name: str, study: dict[str, Any]) -> str:
-    """The document, with the table of blocks and the section of this study made anew.
-
-    Each stands between `<!-- blocks -->` or `<!-- name -->` and the next `<!-- end -->`.
-
-    Raises:
-        InputError: a marker is missing.
-    """
-    return _between(_between(text, "blocks", block_table()), name, section(study, name))
-
-
-def _between(text: str, marker: str, content: str) -> str:
-    begin = f"<!-- {marker} -->"
-    pattern = re.compile(re.escape(begin) + r".*?<!-- end -->", re.DOTALL)
-    if not pattern.search(text):
-        raise InputError(f"docs/cifar10.md: no {begin} ... <!-- end --> in it; put it back")
-    return pattern.sub(lambda _: f"{begin}\n\n{content}\n\n<!-- end -->", text)

@@ -1,0 +1,262 @@
+"""The tables of docs/evaluation.md and docs/models.md, from the JSON under docs/results/.
+
+    python scripts/write_tables.py
+
+Run it whenever an encoder or a detector was measured anew; the sentences around the tables are
+written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from documents import fill, markdown
+from measuring import RESULTS, ROOT
+
+NAMES = {
+    "bundled": "bundled",
+    "y1": "teacher y1",
+    "foamliu": "MobileFaceNet (foamliu)",
+    "dlib": "dlib",
+}
+TEACHERS = ("bundled", "y1", "foamliu")
+KINDS = ("blurred", "foggy", "lowlight", "noisy", "rainy", "resized", "sunny")
+FPIRS = ("0.003", "0.01", "0.1")
+Json = dict[str, Any]
+
+
+def read(results: Path, name: str) -> Json:
+    found: Json = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}"
+
+
+def interval(ends: Sequence[float]) -> str:
+    return f"({percent(ends[0])} to {percent(ends[1])})"
+
+
+def whole_lfw(figures: Json) -> str:
+    """LFW as it is: pairs, identification, open set, a row an encoder."""
+    rows = []
+    for peer in TEACHERS:
+        found = figures[peer]
+        closed, opened = found["identification"], found["open_set"]
+        rows.append([
+            NAMES[peer],
+            f"{percent(found['accuracy'], 2)} ± {percent(found['accuracy_sd'], 2)}",
+            f"{percent(closed['rank']['1'])} {interval(closed['rank_1_interval'])}",
+            percent(closed["rank"]["5"]),
+            f"{percent(opened['dir']['0.01'])} {interval(opened['dir_interval']['0.01'])}",
+            " / ".join(percent(opened["fnir"][fpir]) for fpir in FPIRS),
+        ])  # fmt: skip
+    head = "%|pairs|rank-1|rank-5|DIR at FPIR 1 %|FNIR at FPIR 0.3 / 1 / 10 %"
+    return markdown(head.split("|"), rows)
+
+
+def by_kind(figures: Json, group: str, peers: Sequence[str], figure: tuple[str, str]) -> str:
+    """A row an encoder, a column a distortion at the default severity."""
+    name, at = figure
+    mean = {"rank": "rank_1", "dir": "dir_at_0.01"}[name]
+    rows = []
+    for peer in peers:
+        found = figures[peer][group]
+        of = [found["rows"][label] for label in ("clean", *(f"{kind}-3" for kind in KINDS))]
+        columns = [*(row[name][at] for row in of), found["mean"]["3"][mean]]
+        rows.append([NAMES[peer], *map(percent, columns)])
+    return markdown(["%", "clean", *KINDS, "mean of seven"], rows)
+
+
+def by_severity(figures: Json) -> str:
+    """rank-1 / DIR at 1 % of the bundled encoder, a row a severity."""
+    found = figures["bundled"]["distorted"]["rows"]
+    rows = []
+    for severity in "12345":
+        of = [found[f"{kind}-{severity}"] for kind in KINDS]
+        pairs = [f"{percent(r['rank']['1'])} / {percent(r['dir']['0.01'])}" for r in of]
+        rows.append([severity, *pairs])
+    return markdown(["severity", *KINDS], rows)
+
+
+def facecom(figures: Json) -> str:
+    rows = []
+    for peer in TEACHERS:
+        of = {row["kind"]: row for row in figures[peer]["rows"]}
+        columns = [of[kind]["cross_photo"] for kind in ("clean", *KINDS)]
+        rows.append([NAMES[peer], *map(percent, [*columns, of["clean"]["dir_1"]])])
+    return markdown(["%", "clean", *KINDS, "DIR at FPIR 1 %, clean"], rows)
+
+
+def promise(calibration: Json) -> str:
+    rows = []
+    for title, name, digits in (("FPIR measured", "fpir", 2), ("DIR there", "tpir", 1)):
+        found = calibration["promise"][name]
+        mean, *ends = (percent(found[end], digits) for end in ("mean", "low", "high", "min", "max"))
+        rows.append(
+            [title, f"{mean} %", " to ".join(ends[:2]) + " %", " to ".join(ends[2:]) + " %"]
+        )
+    return markdown(["", "mean", "95 % of the splits", "all splits"], rows)
+
+
+def by_size(calibration: Json) -> str:
+    found = calibration["by_gallery_size"]
+    proved = [row["proved_on"]["fpir_mean"] if "proved_on" in row else None for row in found]
+    rows = [
+        ["distance", *(f"{row['distance']:.3f}" for row in found)],
+        ["FPIR proved, %", *("" if share is None else percent(share, 2) for share in proved)],
+    ]
+    return markdown(["people enrolled", *(f"{row['people']:,}" for row in found)], rows)
+
+
+def drift(calibration: Json) -> str:
+    found = calibration["grown"]
+    rows = [
+        ["FPIR measured", *(f"{percent(row['fpir'])} %" for row in found)],
+        ["expected", *(f"{percent(row['expected'])} %" for row in found)],
+    ]
+    return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
+
+
+def rules(calibration: Json) -> str:
+    """The rules of aggregation; the best DIR at 1 % in bold."""
+    found = calibration["aggregation"]
+    both = [found[people]["rules"] for people in ("development", "other_people")]
+    best = [max(of[rule]["mean"]["dir_at_0.01"] for rule in of) for of in both]
+    rows = []
+    for rule in ("nearest-or-mean", "mean", "nearest", "top-3"):
+        here, there = (of[rule]["mean"] for of in both)
+        cells = [
+            f"{percent(value)} %" if value not in best else f"**{percent(value)} %**"
+            for value in (
+                here["rank_1"],
+                *(here[f"dir_at_{fpir}"] for fpir in FPIRS),
+                there["dir_at_0.01"],
+            )
+        ]
+        rows.append([rule + " (default)" * (rule == "nearest-or-mean"), *cells])
+    head = "rule|rank-1|DIR at FPIR 0.3 %|1 %|10 %|peopleDevTest, DIR at 1 %"
+    return markdown(head.split("|"), rows)
+
+
+def reached(figures: Json) -> str:
+    """What the bundled encoder reaches, beside what was asked of it."""
+    found = figures["bundled"]
+    rows = [
+        [
+            "LFW, 10 folds",
+            f"{percent(found['accuracy'], 2)} % ± {percent(found['accuracy_sd'], 2)}",
+            "94 %",
+            "98.5 %",
+        ],
+        [
+            "LFW identification, 5,749 people, rank-1",
+            f"{percent(found['identification']['rank']['1'])} %",
+            "45 %",
+            "90 %",
+        ],
+        [
+            "LFW open set, DIR at FPIR 1 %",
+            f"{percent(found['open_set']['dir']['0.01'])} %",
+            "25 %",
+            "76 %",
+        ],
+        [
+            "rank-1 under seven distortions, mean of 1,000 probes each",
+            f"{percent(found['distorted']['mean']['3']['rank_1'])} %",
+            "",
+            "better than both teachers",
+        ],
+    ]
+    return markdown(["", "measured", "floor on CPU alone", "with a GPU, at least"], rows)
+
+
+def rejected(quality: Json, photos: str, title: str) -> str:
+    """Error of the probes kept, by what turns the worst away, a column a share."""
+    found = quality["lfw"][photos]
+    sorts = ("quality", "distance to the centre", "detector's score", "size", "perfect")
+    rows = [[sort, *map(percent, found["kept"][sort].values())] for sort in sorts]
+    _, *shares = found["kept"]["size"]
+    away = ["none away", *(f"{percent(float(share), 0)} %" for share in shares)]
+    return markdown([f"{title}, {found['probes']:,} probes", *away], rows)
+
+
+def hard(photos: Json) -> str:
+    rows = [
+        [name, percent(row["found"]), percent(row["rank_1"]), percent(row["poor_of_found"])]
+        for name, row in photos["photos"].items()
+    ]
+    return markdown(["%", "found", "rank-1", "called poor, of those found"], rows)
+
+
+def speed(models: Json) -> str:
+    """The encoder in three arithmetics, and what each costs in rank-1."""
+    rows = []
+    for name, found in models["encoder"]["speed"].items():
+        cells = [
+            f"{row['ms']['median']:.2f} ms" if row["crops_per_call"] == 1
+            else f"{row['per_s']['median']:,.0f}/s"
+            for row in found.values()
+        ]  # fmt: skip
+        agreement = models["encoder"]["agreement"][name]
+        rank_1 = f"{percent(agreement['rank_1'])} %"
+        rows.append([name, *cells, f"{agreement['cosine_mean']:.4f}", rank_1])
+    return markdown(["", *models["encoder"]["speed"]["float32"], "cosine", "rank-1"], rows)
+
+
+def detector(found: Json) -> str:
+    lfw, celeba, without = found["lfw"], found["celeba_held_out"], found["without_faces"]
+    landmarks = "landmarks off YuNet's, of the distance between the eyes, LFW"
+    held = "the same, CelebA's people held out"
+    mosaics, pieces = (without[name]["faces_per_100_there"] for name in without)
+    rows = [
+        ["faces of LFW that YuNet finds, found", f"{percent(lfw['found'])} %", "99 %"],
+        ["the same, of the face that counts", f"{percent(lfw['main_found'])} %", ""],
+        [held, f"{percent(celeba['found'])} %", "99 %"],
+        [landmarks, f"{percent(lfw['landmark_error_mean'])} %", "6 %"],
+        [held, f"{percent(celeba['landmark_error_mean'])} %", "6 %"],
+        ["false faces on 100 mosaics of CIFAR-10 pictures", f"{mosaics:.1f}", "5"],
+        ["false faces on 100 pieces of photographs", f"{pieces:.1f}", "5"],
+        ["time of YuNet's", f"{found['summary']['time_of_yunet']:.2f}", "1"],
+    ]
+    return markdown(["", "measured", "wanted"], rows)
+
+
+@click.command()
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
+@click.option("--docs", type=click.Path(path_type=Path), default=ROOT / "docs")
+def main(results: Path, docs: Path) -> None:
+    """Fill the tables of DOCS from RESULTS."""
+    lfw, calibration = read(results, "evaluation-lfw"), read(results, "evaluation-calibration")
+    quality, with_dlib = read(results, "quality"), (*TEACHERS, "dlib")
+    rank_1, dir_1 = ("rank", "1"), ("dir", "0.01")
+    fill(docs / "evaluation.md", {
+        "promise": promise(calibration["bundled"]),
+        "by size": by_size(calibration["bundled"]),
+        "drift": drift(calibration["bundled"]),
+        "rules": rules(calibration["bundled"]),
+        "lfw": whole_lfw(lfw),
+        "distorted, rank-1": by_kind(lfw, "distorted", TEACHERS, rank_1),
+        "distorted, DIR": by_kind(lfw, "distorted", TEACHERS, dir_1),
+        "severity": by_severity(read(results, "evaluation-severity")),
+        "beside dlib, rank-1": by_kind(lfw, "beside_dlib", with_dlib, rank_1),
+        "beside dlib, DIR": by_kind(lfw, "beside_dlib", with_dlib, dir_1),
+        "facecom": facecom(read(results, "evaluation-facecom")),
+    })  # fmt: skip
+    fill(docs / "models.md", {
+        "reached": reached(lfw),
+        "quality, clean": rejected(quality, "clean", "clean"),
+        "quality, mixed": rejected(quality, "mixed", "clean and seven distortions"),
+        "hard": hard(read(results, "hard-photos")),
+        "speed": speed(read(results, "bench-models")),
+        "detector": detector(read(results, "detector")),
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
