@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,16 @@ from typing import Any
 import click
 import numpy as np
 import onnx
+from faceless import cifar, mosaics, pieces
 from measuring import DETECTOR, RESULTS, SHARED, Budget, circumstances, finish, rounded, spread
-from numpy.typing import NDArray
-from train_detector import cifar, people_of
+from train_detector import people_of
 
 from facedb.faces import ScalePolicy, YuNet, overlaps, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.training.distortions import KINDS, distort
-from facedb.types import Face, Photo, Pixels
+from facedb.types import Face, Photo
 
-DOUBT, LEAST_DOUBT = 0.4, 0.3
-SIDE, PIECES_PER_PHOTO = 250, 2
+DOUBT = 0.4
 
 
 @dataclass
@@ -135,53 +134,6 @@ def chosen(files: list[Path], count: int | None, seed: int) -> list[Path]:
         return files
     order = np.random.default_rng(seed).permutation(len(files))[:count]
     return [files[int(number)] for number in order]
-
-
-def mosaics(pictures: list[Pixels], seed: int) -> list[Photo]:
-    """Pictures of 32 pixels in photos of 250: alone, and 2x2, 4x4 and 8x8."""
-    random = np.random.default_rng(seed)
-    photos: list[Photo] = []
-    for grid, count in ((1, 200), (2, 100), (4, 100), (8, 100)):
-        for _ in range(count):
-            tiles = random.integers(len(pictures), size=(grid, grid))
-            rows = [np.hstack([pictures[int(number)] for number in row]) for row in tiles]
-            photos.append(photo_from_array(enlarged(np.vstack(rows))))
-    return photos
-
-
-def enlarged(pixels: Pixels) -> Pixels:
-    import cv2
-
-    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def pieces(files: Iterable[Path], yunet: Path, seed: int) -> list[Photo]:
-    """Square pieces of photos, of a third of their longer side or more, that touch no face."""
-    random = np.random.default_rng(seed)
-    detector = YuNet(yunet, ScalePolicy(sides=(160, 480), least_side=480, threshold=LEAST_DOUBT))
-    found: list[Photo] = []
-    for file in files:
-        photo = load_photo(file)
-        boxes = np.array([face.box for face in detector.detect(photo)]).reshape(-1, 4)
-        tries = (piece(photo.pixels, boxes, random) for _ in range(30))
-        squares = [square for square in tries if square is not None][:PIECES_PER_PHOTO]
-        found += [photo_from_array(square) for square in squares]
-    return found
-
-
-def piece(pixels: Pixels, boxes: NDArray[np.float64], random: np.random.Generator) -> Pixels | None:
-    """A square somewhere; None where it touches a box."""
-    height, width = pixels.shape[:2]
-    shorter = min(height, width)
-    side = int(random.uniform(min(shorter, max(height, width) / 3), shorter))
-    if side < 32:
-        return None
-    left, top = int(random.integers(width - side + 1)), int(random.integers(height - side + 1))
-    low, high = np.array([left, top]), np.array([left, top]) + side
-    apart = (boxes[:, :2] >= high) | (boxes[:, :2] + boxes[:, 2:] <= low)
-    if not apart.any(axis=1).all():
-        return None
-    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
 def without_faces(pair: Pair, photos: dict[str, list[Photo]]) -> dict[str, Any]:

@@ -25,19 +25,18 @@ LIMIT: Final = 500_000
 _OPSET, _IR = 13, 8
 
 
-def to_onnx(network: DetectorNetwork, slope: float = 1.0, offset: float = 0.0) -> bytes:
+def to_onnx(network: DetectorNetwork, offset: float = 0.0) -> bytes:
     """The model file of a network, which is not changed.
 
     Args:
         network: trained.
-        slope: the score's logit is multiplied by it,
-        offset: then this is added, so that the usual threshold is the right one.
+        offset: is added to the score's logit, so that the usual threshold is the right one.
 
     Returns:
         ONNX: input float32[1, 3, height, width], BGR 0..255, multiples of 32; outputs cls_*,
         obj_*, bbox_* and kps_* for the strides 8, 16 and 32, float32[1, cells, 1, 1, 4 or 10].
     """
-    fused = _fused(network, slope, offset)
+    fused = _fused(network, offset)
     graph = _Graph()
     maps = graph.chain("input", fused.stem)
     levels: list[str] = []
@@ -51,7 +50,7 @@ def to_onnx(network: DetectorNetwork, slope: float = 1.0, offset: float = 0.0) -
     return graph.model()
 
 
-def _fused(network: DetectorNetwork, slope: float, offset: float) -> DetectorNetwork:
+def _fused(network: DetectorNetwork, offset: float) -> DetectorNetwork:
     """A copy whose normalisations, input scale and score correction lie in its convolutions."""
     fused = copy.deepcopy(network).cpu().float().eval()
     for module in fused.modules():
@@ -61,9 +60,7 @@ def _fused(network: DetectorNetwork, slope: float, offset: float) -> DetectorNet
                 module[0], module[1] = fuse_conv_bn_eval(first, second), nn.Identity()
     fused.stem[0][0].weight.data *= INPUT_SCALE  # type: ignore[index]
     for head in fused.heads:
-        answer = head[-1]  # type: ignore[index]
-        answer.weight.data[0] *= slope
-        answer.bias.data[0] = answer.bias.data[0] * slope + offset
+        head[-1].bias.data[0] += offset  # type: ignore[index]
     return fused
 
 
