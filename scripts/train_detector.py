@@ -133,7 +133,7 @@ def train(
 @TEACHER
 @click.option(
     "--false-faces",
-    default=3.5,
+    default=3.0,
     show_default=True,
     help="At most so many on 100 photos without faces, on which the teacher finds none.",
 )
@@ -165,7 +165,7 @@ def export(work: Path, out: Path, shared: Path, teacher: Path, false_faces: floa
 
 def faceless_photos(shared: Path, yunet: YuNet, teacher: Path) -> list[list[Photo]]:
     """Mosaics of CIFAR-10 pictures, and pieces of photographs, on which YuNet finds nothing."""
-    pictures = cifar(shared / "data" / "cifar10" / "cifar10_jpg.tar.xz", "train", 1000, 5)
+    pictures = cifar(shared / "data" / "cifar10" / "cifar10_jpg.tar.xz", "train", PLAIN, 5)
     celeba = shared / "data" / "celeba"
     people, _ = people_of(celeba)
     files = [next((celeba / "photos" / name).glob("*.webp")) for name in people]

@@ -176,6 +176,23 @@ def reached(figures: Json) -> str:
     return markdown(["", "measured", "floor on CPU alone", "with a GPU, at least"], rows)
 
 
+def line(found: Json) -> str:
+    """Every encoder that was bundled, by pictures seen."""
+    rows = [
+        [
+            row["encoder"],
+            f"{row['pictures_in_all']:,}",
+            f"{percent(row['rank_1'])} {interval(row['rank_1_interval'])}",
+            percent(row["dir_at_0.01"]),
+            f"{percent(row['development']['mean']['dir_at_0.01'])} ± "
+            f"{percent(row['development']['sd_of_draws']['dir_at_0.01'])}",
+        ]
+        for row in found["line"]
+    ]
+    head = "%|pictures in all|rank-1|DIR at FPIR 1 %|development people, DIR at FPIR 1 %"
+    return markdown(head.split("|"), rows)
+
+
 def rejected(quality: Json, photos: str, title: str) -> str:
     """Error of the probes kept, by what turns the worst away, a column a share."""
     found = quality["lfw"][photos]
@@ -250,6 +267,7 @@ def main(results: Path, docs: Path) -> None:
     })  # fmt: skip
     fill(docs / "models.md", {
         "reached": reached(lfw),
+        "line": line(read(results, "encoder-line")),
         "quality, clean": rejected(quality, "clean", "clean"),
         "quality, mixed": rejected(quality, "mixed", "clean and seven distortions"),
         "hard": hard(read(results, "hard-photos")),

@@ -1,0 +1,118 @@
+"""Accuracy against pictures seen: every encoder that was ever bundled, and one more, on LFW.
+
+Claim: longer training still pays.
+Method: the bundles come out of this repository's history, each of which began from the one before;
+their crops are cut by today's bundled detector. Development is LFW's peopleDevTrain (View 1, made
+for choosing models): people with up to half of their photos enrolled, five draws. Whole is
+`evaluate_models.py` without distortions.
+
+    python scripts/evaluate_line.py --cache runs/cache --candidate runs/best
+
+A candidate is worth a place in the repository, which keeps every bundle for ever, where its DIR at
+FPIR 1 % on the development people is a point or more above that of the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from evaluate_calibration import aggregation_figures, people_of
+from evaluate_models import clean_figures, samples_of
+from measuring import RESULTS, ROOT, SHARED, circumstances, finish, table
+from peers import crops_of, embedded
+from ship_encoder import images_seen
+
+from facedb.aggregation import DEFAULT_AGGREGATION
+from facedb.encoder import open_encoder
+from facedb.encoder.bundle import BUNDLED, CARD, GRAPH, WEIGHTS
+from facedb.evaluation.samples import Samples
+from facedb.faces import open_detector
+
+
+def bundles_of_history(folder: Path) -> list[Path]:
+    """Every committed bundle, written out below the folder, the first one first."""
+    place = BUNDLED.relative_to(ROOT).as_posix()
+    commits = git("log", "--reverse", "--format=%h", "--", f"{place}/{WEIGHTS}").decode().split()
+    bundles = [folder / commit for commit in commits]
+    for bundle in bundles:
+        bundle.mkdir()
+        for name in (CARD, GRAPH, WEIGHTS):
+            (bundle / name).write_bytes(git("show", f"{bundle.name}:{place}/{name}"))
+    return bundles
+
+
+def git(*words: str) -> bytes:
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True).stdout
+
+
+def pictures_of(bundle: Path) -> int:
+    training = json.loads((bundle / CARD).read_text(encoding="utf-8"))["training"]
+    return int(training["images_seen"])
+
+
+def figures_of(samples: Samples, lfw: Path) -> dict[str, Any]:
+    rules = aggregation_figures(people_of(samples, lfw / "peopleDevTrain.txt"))["rules"]
+    whole = clean_figures(samples, lfw)
+    return {
+        "development": rules[DEFAULT_AGGREGATION],
+        "accuracy": whole["accuracy"],
+        "rank_1": whole["identification"]["rank"]["1"],
+        "rank_1_interval": whole["identification"]["rank_1_interval"],
+        "dir_at_0.01": whole["open_set"]["dir"]["0.01"],
+    }
+
+
+def draw(line: list[dict[str, Any]], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    pictures = [row["pictures_in_all"] / 1e6 for row in line]
+    for name, words in (("rank_1", "rank-1, 5,749 people"), ("dir_at_0.01", "DIR at FPIR 1 %")):
+        axis.plot(pictures, [100 * row[name] for row in line], "o-", lw=2, label=words)
+    axis.set(xscale="log", xlabel="million pictures seen", ylabel="LFW, %", ylim=(0, 100))
+    axis.set_xticks(pictures, [f"{million:.2f}" for million in pictures])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(file, dpi=110)
+
+
+@click.command(help=__doc__)
+@click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
+@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
+@click.option("--candidate", type=click.Path(path_type=Path), help="Folder of a run.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "encoder-line.json")
+def main(lfw: Path, cache: Path, candidate: Path | None, out: Path) -> None:
+    begun, detector = circumstances(0), open_detector("bundled")
+    photos = sorted((lfw / "images").glob("*/*.webp"))
+    crops, shown = crops_of(photos, detector, cache, "lfw")
+    line: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder:
+        seen = {bundle: pictures_of(bundle) for bundle in bundles_of_history(Path(folder))}
+        if candidate is not None:
+            seen[candidate / "encoder"] = images_seen(candidate)
+        for bundle, in_all in zip(seen, accumulate(seen.values()), strict=True):
+            encoder = open_encoder(str(bundle), "cpu")
+            samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
+            named = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
+            line.append(named | {"pictures_in_all": in_all} | figures_of(samples, lfw))
+    draw(line, ROOT / "docs" / "encoder-line.png")
+    names = ("encoder", "pictures_in_all", "rank_1", "dir_at_0.01")
+    rows = [
+        [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]] for row in line
+    ]
+    table("LFW", [("", "pictures", "rank-1", "DIR 1 %", "development, DIR 1 %"), *rows])
+    finish({**begun, "detector": detector.fingerprint, "line": line}, [], out)
+
+
+if __name__ == "__main__":
+    main()
