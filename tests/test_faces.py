@@ -174,14 +174,19 @@ def test_the_bundled_detector_is_the_default(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_bundled_detector_finds_sample_people_where_they_are() -> None:
     detector = open_detector("bundled")
+    # The template's landmarks in the middle of the crop, 24 pixels from its side.
+    wanted = template(112) + 24 + (150, 60)
+    eyes = np.linalg.norm(wanted[1] - wanted[0])
+    errors = []
     for photo in sorted(SAMPLE.rglob("*.jpg"))[::8]:
         with Image.open(photo) as image:
             canvas = Image.new("RGB", (400, 300), (120, 130, 140))
             canvas.paste(image.convert("RGB"), (150, 60))
         (face,) = detector.detect(photo_from_array(np.asarray(canvas)))
-        # The template's landmarks in the middle of the crop, 24 pixels from its side.
-        wanted = template(112) + 24 + (150, 60)
-        assert np.abs(face.landmarks - wanted).max() < 6
+        errors.append(np.linalg.norm(face.landmarks - wanted, axis=1).mean() / eyes)
+    # YuNet of May 2026 is 0.087 of the eyes' distance off in the mean of all, 0.103 at worst here.
+    assert np.mean(errors) < 0.1
+    assert max(errors) < 0.13
 
 
 def test_the_environment_names_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
