@@ -133,21 +133,23 @@ class FaceDB:
         with self._lock:
             if self._detector is None:
                 pin = self.gallery.store.pin if self.exists else None
-                detector = open_detector(self._detector_spec(pin), self.encoder.input_size)
+                spec = self._detector_spec(pin)
+                detector = open_detector(spec, self.encoder.input_size)
                 if pin is not None and pin.detector_fingerprint != detector.fingerprint:
-                    raise other_detector(self.folder, pin, detector)
+                    raise other_detector(self.folder, pin, detector, spec)
                 self._detector = detector
             return self._detector
 
-    def _detector_spec(self, pin: Pin | None) -> str | None:
+    def _detector_spec(self, pin: Pin | None) -> str:
+        usual = os.environ.get("FACEDB_DETECTOR") or "bundled"
         named = self.settings.detector
         if named is None and pin is None and self.encoder.alignment == "whole":
             return "whole"
         if named is not None or pin is None:
-            return named
+            return named or usual
         # Its file may have moved since; FACEDB_DETECTOR may know where to.
         gone = pin.detector not in WITHOUT_FILE and not os.path.exists(pin.detector)
-        return None if gone and os.environ.get("FACEDB_DETECTOR") else pin.detector
+        return usual if gone and usual != "bundled" else pin.detector
 
     @property
     def operating(self) -> Operating:
@@ -362,7 +364,7 @@ class FaceDB:
             if self.exists:
                 return
             encoder, detector = self.encoder, self.detector
-            spec = self.settings.detector or os.environ.get("FACEDB_DETECTOR") or "bundled"
+            spec = self._detector_spec(None)
             pin = new_pin(encoder, detector, spec)
             self._gallery = Gallery.create(
                 self.folder, pin, self.settings.index, self.settings.device
@@ -372,7 +374,7 @@ class FaceDB:
             if made.encoder_fingerprint != pin.encoder_fingerprint:
                 raise other_encoder(self.folder, made, encoder)
             if made.detector_fingerprint != pin.detector_fingerprint:
-                raise other_detector(self.folder, made, detector)
+                raise other_detector(self.folder, made, detector, spec)
 
 
 def _suiting(encoder: Encoder, detector: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from facedb.encoder import Encoder
-from facedb.errors import EncoderMismatch
-from facedb.faces import WITHOUT_FILE, Detector
+from facedb.encoder import Encoder, open_encoder
+from facedb.errors import EncoderMismatch, FacedbError
+from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.store import Pin
 
 
@@ -25,25 +26,51 @@ def new_pin(encoder: Encoder, detector: Detector, detector_spec: str) -> Pin:
 
 def other_encoder(folder: Path, pin: Pin, encoder: Encoder) -> EncoderMismatch:
     """The error for an encoder that did not make the gallery's templates."""
-    # The bundled encoder of an earlier facedb cannot be named any more.
-    old = "" if pin.encoder == "bundled" else f"name the old one: --encoder {pin.encoder}, or "
     return EncoderMismatch(
         f"{folder}: its templates were made by encoder {pin.encoder_name} "
         f"({pin.encoder_fingerprint[:8]}), not by {encoder.name} ({encoder.fingerprint[:8]}); "
-        f"{old}make the templates anew: "
+        f"{_back('--encoder', _still_there(open_encoder, pin.encoder, pin.encoder_fingerprint))}"
+        f"make the templates anew: "
         f"facedb gallery reencode -g {folder} --encoder {encoder.spec}"
     )
 
 
-def other_detector(folder: Path, pin: Pin, detector: Detector) -> EncoderMismatch:
-    """The error for a detector that did not cut the gallery's crops."""
-    # The bundled detector of an earlier facedb cannot be named any more.
-    old = "" if pin.detector == "bundled" else f"name the old one: --detector {pin.detector}, or "
+def other_detector(folder: Path, pin: Pin, detector: Detector, spec: str) -> EncoderMismatch:
+    """The error for a detector that did not cut the gallery's crops; `spec` opened it."""
+    # Without an encoder named, the templates would be made anew by the bundled one.
+    encoder = "" if pin.encoder == "bundled" else f" --encoder {pin.encoder}"
+    anew = (
+        f"make the templates anew: facedb gallery reencode -g {folder}{encoder} --detector {spec}"
+    )
+    if _weights(pin.detector_fingerprint) == _weights(detector.fingerprint):
+        return EncoderMismatch(
+            f"{folder}: its faces were cut by detector {pin.detector_fingerprint}, whose answers "
+            f"are read otherwise since ({detector.fingerprint}); {anew}"
+        )
+    there = _still_there(open_detector, pin.detector, pin.detector_fingerprint)
     return EncoderMismatch(
         f"{folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
-        f"{detector.fingerprint}; {old}make the templates anew: "
-        f"facedb gallery reencode -g {folder} --detector {_name_of(detector) or 'FILE'}"
+        f"{detector.fingerprint}; {_back('--detector', there)}{anew}"
     )
+
+
+def _back(option: str, there: bool) -> str:
+    """How to have what the gallery was made with, where it can still be had."""
+    return f"leave {option} out to go on with the old one, or " if there else ""
+
+
+def _still_there(
+    open_one: Callable[[str], Encoder | Detector], spec: str, fingerprint: str
+) -> bool:
+    try:
+        return open_one(spec).fingerprint == fingerprint
+    except FacedbError:
+        return False
+
+
+def _weights(fingerprint: str) -> str:
+    """A detector's fingerprint without how its answers are read, which is the last part."""
+    return fingerprint.partition(".")[0]
 
 
 def _name_of(detector: Detector) -> str:

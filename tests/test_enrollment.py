@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from photos_maker import bad_files, save, scene
 
 import facedb
 from facedb.errors import EncoderMismatch, InputError, UnknownIdentity
+from facedb.faces import BUNDLED
 from facedb.identify import FaceDB, Settings
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
 
 
 @pytest.fixture
@@ -287,21 +291,48 @@ def test_interrupted_index_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (report.unchanged, report.enrolled) == (kept, 3000 - kept)
 
 
-def test_another_detector_is_refused(db: FaceDB, photos: Path) -> None:
+def pinned(folder: Path, **changes: str) -> None:
+    """Write into a gallery that it was made with something else."""
+    store = facedb.open(folder).gallery.store
+    with store.writing() as writer:
+        every = store.identity_ids()[0].tolist()
+        assert writer.change_encoder(replace(store.pin, **changes), every)
+
+
+def test_another_encoder_is_refused(db: FaceDB, photos: Path) -> None:
     db.index_folder(photos)
     db.close()
-    store = db.gallery.store
-    with store.writing() as writer:
-        pin = type(store.pin)(
-            **{
-                **{name: getattr(store.pin, name) for name in type(store.pin).__dataclass_fields__},
-                "encoder_fingerprint": "0" * 64,
-                "encoder_name": "somebody else's",
-            }
-        )
-        assert writer.change_encoder(pin, store.identity_ids()[0].tolist())
-    with pytest.raises(EncoderMismatch, match=r"somebody else's .* gallery reencode"):
+    pinned(db.folder, encoder_fingerprint="0" * 64, encoder_name="somebody else's")
+    with pytest.raises(EncoderMismatch, match=r"somebody else's .*\); make .* gallery reencode"):
         facedb.open(db.folder, CROPS).identify(photos / "Person 0" / "0000.png")
+
+
+def test_another_detector_is_refused_and_the_old_one_is_offered(
+    tmp_path: Path, photos: Path
+) -> None:
+    moved = shutil.copy(BUNDLED, tmp_path / "moved.onnx")
+    photo = photos / "Person 0" / "0000.png"
+    for made, brought in (("none", "bundled"), ("none", moved), (moved, "bundled")):
+        folder = tmp_path / f"{Path(made).stem}-{Path(brought).stem}"
+        with facedb.open(folder, Settings(detector=str(made))) as first:
+            first.index_folder(SAMPLE if made == moved else photos)
+        way = rf"leave --detector out .*reencode -g {folder} --detector {brought}$"
+        with pytest.raises(EncoderMismatch, match=way):
+            facedb.open(folder, Settings(detector=str(brought))).identify(photo)
+        facedb.open(folder).identify(photo)
+
+
+def test_a_detector_whose_answers_are_read_otherwise_now_is_told(
+    db: FaceDB, tmp_path: Path
+) -> None:
+    with facedb.open(tmp_path / "bundled") as first:
+        first.index_folder(SAMPLE)
+        fingerprint = first.detector.fingerprint
+    earlier = fingerprint.rpartition(".")[0] + ".1"
+    pinned(first.folder, detector_fingerprint=earlier)
+    way = rf"{earlier}, whose answers are read otherwise.* reencode -g \S+ --detector bundled$"
+    with pytest.raises(EncoderMismatch, match=way):
+        facedb.open(first.folder).identify(next(SAMPLE.rglob("*.jpg")))
 
 
 def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) -> None:

@@ -265,6 +265,28 @@ def test_blends_teach_what_the_teacher_says_of_them(people: Path, tmp_path: Path
         recipe("comsys", {"mix": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("change", "detector", "words"),
+    [
+        ({"size": 32}, "none", "--size 112"),
+        ({"size": 112}, "whole", "--detector bundled"),
+        ({"size": 112, "clean_teacher": False}, "none", "--no-clean-teacher"),
+    ],
+)
+def test_a_teacher_of_blends_takes_what_the_student_takes(
+    change: dict[str, Any], detector: str, words: str, people: Path, tmp_path: Path
+) -> None:
+    plan = recipe("best", {"network": "test_convnext", "network_options": "", "epochs": 1} | change)
+    made = replace(plan, teacher="bundled", bend=0.05, mix=0.0)
+    with pytest.raises(InputError, match=words):
+        train(TrainRequest(people, tmp_path / "run", made, detector=detector, workers=0))
+
+
+def test_the_rate_never_rises_above_the_highest() -> None:
+    plan = recipe("best", {"warmup": 1e-4})
+    assert rate_at(plan, 0, 0.0) <= plan.learning_rate
+
+
 def test_a_blend_is_both_and_a_bend_of_nothing_is_nothing() -> None:
     photos = sorted(SAMPLE.rglob("*.jpg"))[:9:8]
     one, two = (np.asarray(Image.open(photo).convert("RGB")) for photo in photos)
@@ -511,6 +533,9 @@ def test_without_validation_folder_a_tenth_of_the_people_is_drawn(
         ({"optimizer": "nothing"}, "no such optimizer"),
         ({"loss": "distillation"}, "--teacher"),
         ({"select": "luck"}, "--select luck"),
+        ({"cross_photo": -0.5}, "--cross-photo -0.5"),
+        ({"warmup": 3.0, "epochs": 2}, "--warmup 3.0"),
+        ({"seed": -1}, "--seed -1"),
     ],
 )
 def test_values_that_cannot_be(

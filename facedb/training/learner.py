@@ -165,7 +165,7 @@ def rate_at(recipe: Recipe, epoch: int, share: float) -> float:
     """
     now = epoch + share
     if now < recipe.warmup:
-        return recipe.learning_rate * max(now, 1e-3) / recipe.warmup
+        return recipe.learning_rate * min(1.0, max(now, 1e-3) / recipe.warmup)
     if recipe.schedule == "constant":
         return recipe.learning_rate
     at = now if recipe.schedule == "cosine-step" else epoch

@@ -58,7 +58,7 @@ def train(request: TrainRequest) -> TrainReport:
     _warn(faces, shared)
     _can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
-    teacher = _teacher(recipe, device)
+    teacher = _teacher(request, recipe, device)
     answers = _answers(request, recipe, faces, teacher)
     memory = None
     if teacher is not None and answers is None:
@@ -141,7 +141,7 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
         )
 
 
-def _teacher(recipe: Recipe, device: str) -> Encoder | None:
+def _teacher(request: TrainRequest, recipe: Recipe, device: str) -> Encoder | None:
     if not needs_teacher(recipe.loss):
         return None
     if not recipe.teacher:
@@ -149,14 +149,34 @@ def _teacher(recipe: Recipe, device: str) -> Encoder | None:
     teacher = open_teacher(recipe.teacher, device, precision_of(recipe.precision, device))
     if teacher.dim != recipe.dim:
         raise InputError(f"the teacher's embeddings have length {teacher.dim}: --dim {teacher.dim}")
+    if _asks_afresh(recipe):
+        _shares_pictures(request, recipe, teacher)
     return teacher
+
+
+def _asks_afresh(recipe: Recipe) -> bool:
+    """Whether pictures are made that the teacher cannot be asked about beforehand."""
+    return bool(recipe.mix or recipe.bend)
+
+
+def _shares_pictures(request: TrainRequest, recipe: Recipe, teacher: Encoder) -> None:
+    """A teacher that is asked about new pictures sees the student's, before they are distorted."""
+    why = "--mix and --bend show the teacher the student's own pictures"
+    if teacher.input_size != recipe.size:
+        raise InputError(f"{why}, and it takes {teacher.input_size}: --size {teacher.input_size}")
+    if (request.detector == "whole") != (teacher.alignment == "whole"):
+        ways = {"whole": "--detector whole"}
+        way = ways.get(teacher.alignment, "--detector bundled, or none for crops aligned already")
+        raise InputError(f"{why}, and it takes no photos cut by {request.detector}: {way}")
+    if not recipe.clean_teacher:
+        raise InputError(f"{why}, clean: leave --no-clean-teacher out, or take --mix 0 --bend 0")
 
 
 def _answers(
     request: TrainRequest, recipe: Recipe, faces: Faces, teacher: Encoder | None
 ) -> Answers | None:
     """What the teacher says of the photos, unless it is to be asked about each new picture."""
-    if teacher is None or recipe.mix or recipe.bend:
+    if teacher is None or _asks_afresh(recipe):
         return None
     spec = request.detector if request.teacher_detector is None else request.teacher_detector
     detector = open_detector(spec, teacher.input_size)

@@ -121,7 +121,7 @@ _CHOICES: Final = {
 _AT_LEAST: Final = {
     "size": 16, "hidden": 1, "dim": 2, "batch_size": 2, "epochs": 1, "photos_per_person": 2,
     "patience": 0, "warmup": 0, "clip": 0, "ema": 0, "weight_decay": 0, "distort": 0,
-    "renew": 1,
+    "renew": 1, "seed": 0,
 }  # fmt: skip
 
 
@@ -142,8 +142,12 @@ def check(recipe: Recipe) -> None:
         raise _refused("margin", recipe.margin, "distances of unit vectors lie in [0, 2]")
     if not recipe.learning_rate > 0:
         raise _refused("learning_rate", recipe.learning_rate, "take more than 0")
-    if recipe.ema >= 1 or recipe.distort > 1 or recipe.cross_photo > 1:
-        raise InputError("--ema lies below 1, --distort and --cross-photo in [0, 1]")
+    if recipe.ema >= 1 or recipe.distort > 1:
+        raise InputError("--ema lies below 1, --distort in [0, 1]")
+    if not (recipe.cross_photo == -1 or 0 <= recipe.cross_photo <= 1):
+        raise _refused("cross_photo", recipe.cross_photo, "take a share in [0, 1], or -1")
+    if recipe.warmup >= recipe.epochs:
+        raise _refused("warmup", recipe.warmup, f"it must end before the {recipe.epochs} epochs do")
     if not (0 <= recipe.mix <= 1 and 0 <= recipe.bend <= 0.2):
         raise InputError("--mix lies in [0, 1], --bend in [0, 0.2]")
     if recipe.mix and "distillation" not in recipe.loss:

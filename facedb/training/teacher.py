@@ -72,7 +72,7 @@ def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.
         EncoderError: it cannot be opened.
     """
     if not spec.endswith(".onnx"):
-        return open_encoder(spec)
+        return open_encoder(spec, "cuda" if device == "cuda" else "cpu")
     if not Path(spec).is_file():
         raise EncoderError(f"--teacher {spec}: no such file")
     network = _network_of(spec).to(device, precision).eval()
