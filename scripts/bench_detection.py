@@ -29,6 +29,7 @@ from typing import Any
 
 import click
 import numpy as np
+from command import Script
 from measuring import circumstances
 from numpy.typing import NDArray
 from PIL import Image
@@ -356,7 +357,7 @@ def beside_opencv(model: Path, photo: Photo) -> list[dict[str, Any]]:
     return rows
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--shared", type=click.Path(path_type=Path), default=Path("../shared"))
 @click.option("--detector", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/results"))

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from command import Script
 from measuring import (
     RESULTS,
     SHARED,
@@ -306,7 +307,7 @@ def budgets(cases: dict[str, dict[str, Any]]) -> list[Budget]:
     return found
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
 @click.option("--detector", default="bundled", show_default=True)
 @click.option("--photos", default=2000, show_default=True, help="Of 250x250.")

@@ -49,6 +49,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from command import Script
 from measuring import (
     DETECTOR,
     RESULTS,
@@ -424,7 +425,7 @@ def budgets(whole: Any) -> list[Budget]:
     return [Budget(name, ms, 10, "ms"), Budget(f"{name} (reach)", ms, 6, "ms")]
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
 @click.option(
     "--encoder", type=click.Path(path_type=Path), default=BUNDLED, help="A bundle folder."

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from command import Script
 from measuring import (
     RESULTS,
     ROOT,
@@ -299,7 +300,7 @@ def sample_photo() -> Path:
     return photos[0]
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--templates", default=100_000, show_default=True)
 @click.option("--each", default=4, show_default=True, help="Templates a person.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Make it here, or use it again.")

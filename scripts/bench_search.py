@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from command import Script
 from measuring import (
     MB,
     RESULTS,
@@ -325,7 +326,7 @@ def budgets(rows: list[dict[str, Any]], judged: int) -> list[Budget]:
     ]
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option(
     "--sizes", default="10000,100000,1000000", show_default=True, help="Templates, by commas."
 )

@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
+from command import Script
 from measuring import RESULTS, ROOT, circumstances, finish, table
 
 import facedb.gallery
@@ -393,7 +394,7 @@ def make(folder: Path) -> None:
     gallery.close()
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--kills", default=1000, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "crash.json")

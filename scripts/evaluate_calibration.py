@@ -27,6 +27,7 @@ from typing import Any
 
 import click
 import numpy as np
+from command import Script
 from evaluate_models import samples_of
 from measuring import RESULTS, SHARED, bundled_card, circumstances, finish, table
 from numpy.typing import NDArray
@@ -254,7 +255,7 @@ def grown(train: Samples) -> list[dict[str, float]]:
     ]
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
 @click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")

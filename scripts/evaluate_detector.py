@@ -30,12 +30,14 @@ from typing import Any
 import click
 import numpy as np
 import onnx
+from command import Script
 from faceless import cifar, mosaics, pieces
 from measuring import DETECTOR, RESULTS, SHARED, Budget, circumstances, finish, rounded, spread
-from train_detector import people_of
+from train_detector import CIFAR, people_of
 
 from facedb.faces import ScalePolicy, YuNet, overlaps, use_one_thread
 from facedb.photos import load_photo, photo_from_array
+from facedb.training.detector.export import LIMIT
 from facedb.training.distortions import KINDS, distort
 from facedb.types import Face, Photo
 
@@ -165,7 +167,7 @@ def without_faces(pair: Pair, photos: dict[str, list[Photo]]) -> dict[str, Any]:
             "yunet_faces_per_100": rounded(100 * float(theirs.mean())),
             "faces_per_100": rounded(100 * float(ours.mean())),
             "photos_without_yunet_faces": int(bare.sum()),
-            "faces_per_100_there": rounded(100 * float(ours[bare].mean())),
+            "faces_per_100_there": rounded(100 * float(ours.sum(where=bare)) / max(1, bare.sum())),
         }
     return rows
 
@@ -236,7 +238,7 @@ def budgets(result: dict[str, Any]) -> list[Budget]:
     ratio = result["speed_250x250"]["ours_over_yunet"]["median"]
     return [
         *lines,
-        Budget("bytes", result["model"]["bytes"], 500_000, "bytes"),
+        Budget("bytes", result["model"]["bytes"], LIMIT, "bytes"),
         Budget("time of YuNet's", ratio, 1, "times"),
     ]
 
@@ -257,7 +259,7 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.option("--yunet", type=click.Path(path_type=Path), default=DETECTOR)
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
@@ -289,7 +291,7 @@ def main(
     held_files = chosen(files, celeba_count, seed)
     result["celeba_held_out"] = pair.compare(held_files, "CelebA")
     result["lfw"] = pair.compare(chosen(lfw, lfw_count, seed), "LFW")
-    pictures = cifar(shared / "data" / "cifar10" / "cifar10_jpg.tar.xz", "test", 1000)
+    pictures = cifar(shared / CIFAR, "test")
     bare = {
         "cifar_mosaics": mosaics(pictures, seed),
         "celeba_pieces": pieces(held_files, yunet, seed),

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import numpy as np
+from command import Script
 from measuring import RESULTS, SHARED, circumstances, finish, table
 from peers import PEERS, by_dlib, crops_of, detector_of, embedded, open_peer
 
@@ -29,7 +30,7 @@ from facedb.faces import CropsOnly, open_detector
 from facedb.photos import walk_people
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
 @click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")

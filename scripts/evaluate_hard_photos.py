@@ -23,6 +23,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import click
 import cv2
 import numpy as np
+from command import Script
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
 from numpy.typing import NDArray
 
@@ -176,7 +177,7 @@ class Bench:
         }
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw/images")
 @click.option("--yunet", type=click.Path(path_type=Path), default=DETECTOR)
 @click.option("--detector", default="bundled", show_default=True)

@@ -22,22 +22,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from command import Script
 from evaluate_calibration import aggregation_figures, people_of
 from evaluate_models import clean_figures, samples_of
-from measuring import RESULTS, ROOT, SHARED, circumstances, finish, table
+from measuring import RESULTS, ROOT, SHARED, bundled_folder, circumstances, finish, table
 from peers import crops_of, embedded
 from ship_encoder import images_seen
 
 from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder import open_encoder
-from facedb.encoder.bundle import BUNDLED, CARD, GRAPH, WEIGHTS
+from facedb.encoder.bundle import CARD, GRAPH, WEIGHTS
 from facedb.evaluation.samples import Samples
 from facedb.faces import open_detector
 
 
 def bundles_of_history(folder: Path) -> list[Path]:
     """Every committed bundle, written out below the folder, the first one first."""
-    place = BUNDLED.relative_to(ROOT).as_posix()
+    place = bundled_folder().relative_to(ROOT).as_posix()
     commits = git("log", "--reverse", "--format=%h", "--", f"{place}/{WEIGHTS}").decode().split()
     bundles = [folder / commit for commit in commits]
     for bundle in bundles:
@@ -86,7 +87,7 @@ def draw(line: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
 @click.option("--candidate", type=click.Path(path_type=Path), help="Folder of a run.")
@@ -105,13 +106,16 @@ def main(lfw: Path, cache: Path, candidate: Path | None, out: Path) -> None:
             samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
             named = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
             line.append(named | {"pictures_in_all": in_all} | figures_of(samples, lfw))
+    one_more = line.pop() if candidate is not None else None
     draw(line, ROOT / "docs" / "encoder-line.png")
     names = ("encoder", "pictures_in_all", "rank_1", "dir_at_0.01")
     rows = [
-        [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]] for row in line
+        [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]]
+        for row in [*line, *([one_more] if one_more else [])]
     ]
     table("LFW", [("", "pictures", "rank-1", "DIR 1 %", "development, DIR 1 %"), *rows])
-    finish({**begun, "detector": detector.fingerprint, "line": line}, [], out)
+    measured = {"detector": detector.fingerprint, "line": line, "candidate": one_more}
+    finish(begun | measured, [], out)
 
 
 if __name__ == "__main__":

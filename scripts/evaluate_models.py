@@ -29,6 +29,7 @@ from typing import Any
 
 import click
 import numpy as np
+from command import Script
 from measuring import RESULTS, SHARED, bundled_card, circumstances, finish, table
 from numpy.typing import NDArray
 from peers import PEERS, Embedded, by_dlib, crops_of, detector_of, embedded, open_peer
@@ -150,6 +151,16 @@ def distorted_photos(
     return targets
 
 
+def _same_probes(cache: Path, asked: Sequence[Path]) -> None:
+    """A photo's distortion depends on its place among the probes, so a cache serves one draw."""
+    mark = cache / "distorted" / "probes.txt"
+    names = "".join(f"{photo.name}\n" for photo in asked)
+    if mark.exists() and mark.read_text(encoding="utf-8") != names:
+        raise click.ClickException(f"{cache}: holds other probes, distorted; name another --cache")
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(names, encoding="utf-8")
+
+
 def conditions(severities: Sequence[int]) -> Iterator[tuple[str, int]]:
     yield from ((kind, severity) for severity in severities for kind in KINDS)
 
@@ -199,7 +210,7 @@ class _Seen:
         return samples_of(photos, embedded(*cut, self._encoder, self._cache, label))
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
 @click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")
@@ -224,12 +235,15 @@ def main(
     write_card: bool,
     out: Path,
 ) -> None:
+    if write_card and "bundled" not in peers:
+        raise click.UsageError("--write-card tells of the bundled encoder: add --peer bundled")
     begun, opened = circumstances(seed), open_detector(detector)
     photos = sorted((lfw / "images").glob("*/*.webp"))
     first = np.array([photo.stem.endswith("_0001") for photo in photos])
     rest = np.flatnonzero(~first)
     drawn = rest[np.sort(np.random.default_rng(seed).choice(len(rest), probes, replace=False))]
     asked = [photos[row] for row in drawn]
+    _same_probes(cache, asked)
     copies = {
         f"{kind}-{severity}": distorted_photos(asked, kind, severity, cache, seed)
         for kind, severity in conditions(() if clean_only else severities)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -20,22 +21,17 @@ SIDE, PIECES_PER_PHOTO = 250, 2
 LEAST_DOUBT = 0.3
 
 
-def cifar(archive: Path, split: str, count: int, last_digit: int = 0) -> list[Pixels]:
-    """The first `count` of every tenth picture of a split, uint8[32, 32, 3].
-
-    Pictures of another last digit of their number are others.
-    """
+def cifar(archive: Path, split: str, digits: str = "0") -> list[Pixels]:
+    """The pictures of a split, uint8[32, 32, 3], whose numbers end in one of the digits."""
+    wanted = tuple(f"{digit}.jpg" for digit in digits)
     pictures: list[Pixels] = []
     with tarfile.open(archive, "r|xz") as members:
         for member in members:
-            wanted = member.name.startswith(f"{split}/")
-            if not (wanted and member.name.endswith(f"{last_digit}.jpg")):
-                continue
-            file = members.extractfile(member)
+            file = None
+            if member.name.startswith(f"{split}/") and member.name.endswith(wanted):
+                file = members.extractfile(member)
             if file is not None:
                 pictures.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
-            if len(pictures) == count:
-                break
     return pictures
 
 
@@ -64,7 +60,7 @@ def pieces(files: Iterable[Path], yunet: Path, seed: int) -> list[Photo]:
         photo = load_photo(file)
         boxes = np.array([face.box for face in detector.detect(photo)]).reshape(-1, 4)
         tries = (_piece(photo.pixels, boxes, random) for _ in range(30))
-        squares = [square for square in tries if square is not None][:PIECES_PER_PHOTO]
+        squares = islice((square for square in tries if square is not None), PIECES_PER_PHOTO)
         found += [photo_from_array(square) for square in squares]
     return found
 

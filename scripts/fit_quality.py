@@ -28,6 +28,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import click
 import cv2
 import numpy as np
+from command import Script
 from evaluate_calibration import people_of, several_photos
 from measuring import RESULTS, ROOT, SHARED, bundled_card, circumstances, finish, rounded, table
 from numpy.typing import NDArray
@@ -216,6 +217,7 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
     )
     wrong = gallery.names[nearest] != probes.names
     quality = model.chances(probes.traits)
+    poor = quality < model.poor
     by = {
         "quality": quality,
         "distance to the centre": probes.traits[:, 0],
@@ -226,8 +228,8 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
     return {
         "probes": len(wrong),
         "error": rounded(float(wrong.mean())),
-        "poor": rounded(float((quality < model.poor).mean())),
-        "error_of_poor": rounded(float(wrong[quality < model.poor].mean())),
+        "poor": rounded(float(poor.mean())),
+        "error_of_poor": rounded(float(wrong[poor].mean())) if poor.any() else None,
         "kept": {name: rejecting(values, wrong) for name, values in by.items()},
         "curves": {name: _thinned(*error_versus_reject(v, wrong)) for name, v in by.items()},
     }
@@ -287,7 +289,7 @@ def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, d
     }
 
 
-@click.command()
+@click.command(cls=Script)
 @click.option(
     "--people",
     type=click.Path(path_type=Path),
@@ -321,12 +323,12 @@ def main(people: Path, shared: Path, detector: str, few: int, write_card: bool, 
         "usual": [rounded(value) for value in model.usual.tolist()],
         "poor": rounded(model.poor),
     }
+    made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
+    finish(begun | made_by | {"development": fitted} | numbers | {"lfw": lfw}, [], out)
     if write_card:
         with bundled_card() as card:
             centre = [rounded(value) for value in model.centre.tolist()]
             card["quality"] = {"centre": centre, **numbers, "measured": "docs/results/quality.json"}
-    made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
-    finish(begun | made_by | {"development": fitted} | numbers | {"lfw": lfw}, [], out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     OUT/val/ID/*.webp       people of crops160 who are held out, drawn by --seed
 
 Photos of CelebA's own aligned release, at half size, are brought to the same geometry: by YuNet's
-landmarks, or by their mean where it finds no face. People who resemble one of LFW are left out.
+landmarks, or by their medians where it finds no face. People who resemble one of LFW are left out.
 
     python scripts/make_celeba.py --out runs/celeba
     facedb train runs/celeba --recipe best --detector none --teacher TEACHER.onnx --out runs/best
@@ -13,6 +13,7 @@ landmarks, or by their mean where it finds no face. People who resemble one of L
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import random
 import sys
@@ -24,6 +25,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import click
 import cv2
 import numpy as np
+from command import Script
 from measuring import DETECTOR, SHARED
 from numpy.typing import NDArray
 from PIL import Image
@@ -37,7 +39,7 @@ WIDE, MARGIN = 160, 24
 ZOOM = 3
 """The small photos are enlarged for the detector, which needs faces of some size."""
 FAR = 12.0
-"""Pixels from the mean landmarks beyond which a find is not believed."""
+"""Pixels from the median landmarks beyond which a find is not believed."""
 
 
 def photos_of(folder: Path, dropped: set[str]) -> list[Path]:
@@ -67,17 +69,17 @@ def aligned(pixels: Pixels, points: NDArray[np.float64]) -> Pixels:
 
 
 def bring(paths: Sequence[Path], out: Path, detector: YuNet) -> int:
-    """Align small photos and write them; how many went by the mean landmarks."""
+    """Align small photos and write them; how many went by the median landmarks."""
     pictures = [load_photo(path).pixels for path in paths]
     with click.progressbar(pictures, label="aligning", file=sys.stderr) as bar:
         found = [landmarks(pixels, detector) for pixels in bar]
     usual = np.median([points for points in found if points is not None], axis=0)
-    by_mean = 0
+    by_median = 0
     for path, pixels, points in zip(paths, pictures, found, strict=True):
         if points is None or np.abs(points - usual).max() > FAR:
-            points, by_mean = usual, by_mean + 1
+            points, by_median = usual, by_median + 1
         write(out / path.parent.name / path.name, aligned(pixels, points))
-    return by_mean
+    return by_median
 
 
 def write(file: Path, pixels: Pixels) -> None:
@@ -88,7 +90,7 @@ def write(file: Path, pixels: Pixels) -> None:
     part.replace(file)
 
 
-@click.command()
+@click.command(cls=Script)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to build.")
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
 @click.option("--detector", type=click.Path(path_type=Path), default=DETECTOR, help="YuNet.")
@@ -96,6 +98,8 @@ def write(file: Path, pixels: Pixels) -> None:
 @click.option("--seed", default=1, show_default=True)
 def main(out: Path, shared: Path, detector: Path, held_out: int, seed: int) -> None:
     """Build OUT/train and OUT/val."""
+    if out.is_dir() and any(out.iterdir()):
+        raise click.ClickException(f"{out}: not empty; people of both parts would be mixed")
     celeba = shared / "data" / "celeba"
     large = photos_of(celeba / "crops160", overlap(celeba / "lfw_overlap.csv"))
     small = photos_of(celeba / "small89x109", overlap(celeba / "lfw_overlap.csv"))
@@ -106,14 +110,15 @@ def main(out: Path, shared: Path, detector: Path, held_out: int, seed: int) -> N
     for path in sorted(large, key=lambda path: path.parent.name not in held):
         part = "val" if path.parent.name in held else "train"
         pixels = load_photo(path).pixels
-        if pixels.tobytes() not in kept:  # CelebA has photos under two names
+        digest = hashlib.sha256(pixels).digest()
+        if digest not in kept:  # CelebA has photos under two names
             write(out / part / path.parent.name / path.name, pixels)
-        kept.add(pixels.tobytes())
+        kept.add(digest)
     rest = [path for path in small if path.name not in names and path.parent.name not in held]
-    by_mean = bring(rest, out / "train", YuNet(detector))
+    by_median = bring(rest, out / "train", YuNet(detector))
     click.echo(
         f"{out}: {len(large)} crops of {len(people)} people, {held_out} of them held out; "
-        f"{len(rest)} small photos, {by_mean} by the mean landmarks"
+        f"{len(rest)} small photos, {by_median} by the median landmarks"
     )
 
 

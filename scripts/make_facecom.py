@@ -28,6 +28,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import click
 import cv2
 import numpy as np
+from command import Script
 from measuring import SHARED
 from PIL import Image
 
@@ -164,7 +165,7 @@ def shown(counts: Iterable[int], length: int, label: str) -> list[int]:
         return list(bar)
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to fill.")
 @click.option("--shared", default=SHARED, type=click.Path(path_type=Path), help="Where data/ lies.")
 @click.option("--list", "lists", multiple=True, default=("train", "val"), show_default=True)

@@ -33,6 +33,7 @@ import click
 import cv2
 import numpy as np
 import onnxruntime
+from command import Scripts
 from numpy.typing import NDArray
 
 from facedb.alignment import TEMPLATE, align, similarity
@@ -719,7 +720,7 @@ def face_model(source: Source) -> FaceModel:
     return FaceModel(**arrays)
 
 
-@click.group()
+@click.group(cls=Scripts)
 def main() -> None:
     """The sample people, from real statistics to nobody."""
 

@@ -25,6 +25,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import click
 import cv2
 import numpy as np
+from command import Script
 from measuring import DETECTOR, RESULTS, ROOT, SHARED, circumstances, finish, rounded, spread, table
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -211,7 +212,7 @@ def settled(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.option("--shared", default=SHARED, type=click.Path(path_type=Path))
 @click.option("--json", "file", default=RESULTS / "distortions.json", type=click.Path(path_type=Path))  # fmt: skip  # noqa: E501
 @click.option("--sheet", "picture", default=ROOT / "docs" / "distortions.png", type=click.Path(path_type=Path))  # fmt: skip  # noqa: E501

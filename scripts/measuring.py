@@ -172,12 +172,23 @@ def _cell(value: object) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def bundled_folder() -> Path:
+    """Where the shipped encoder lies, in this clone."""
+    from facedb.encoder.bundle import BUNDLED
+
+    if not BUNDLED.is_relative_to(ROOT):
+        raise click.ClickException(
+            f"facedb is not this clone's, but in {BUNDLED.parents[2]}: pip install -e '{ROOT}'"
+        )
+    return BUNDLED
+
+
 @contextmanager
 def bundled_card() -> Iterator[dict[str, Any]]:
     """The shipped encoder's card, written back as it was changed."""
-    from facedb.encoder.bundle import BUNDLED, CARD
+    from facedb.encoder.bundle import CARD
 
-    file = BUNDLED / CARD
+    file = bundled_folder() / CARD
     card = json.loads(file.read_text(encoding="utf-8"))
     yield card
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)

@@ -129,8 +129,6 @@ def embedded(
 class Dlib:
     """dlib as face_recognition runs it: HOG detector, five landmarks, ResNet-29, 128-d."""
 
-    name = "dlib"
-
     def __init__(self) -> None:
         import dlib
 

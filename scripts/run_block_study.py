@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import click
 import numpy as np
 import torch
+from command import Scripts
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,7 +86,7 @@ class Study:
     deadline: float
 
 
-@click.group(help=__doc__, context_settings={"max_content_width": 100})
+@click.group(cls=Scripts, help=__doc__, context_settings={"max_content_width": 100})
 def main() -> None:
     pass
 

@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 import click
+from command import Script
 from measuring import RESULTS, SHARED, circumstances, finish, rounded, table
 
 from facedb.training.loop import train
@@ -43,7 +44,7 @@ LEVERS: dict[str, dict[str, Any]] = {
 FIGURES = ("cross_photo_rank1", "cross_photo_auc", "cross_photo_tar_at_far_1e-3")
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--teacher", type=click.Path(path_type=Path), default=TEACHER)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="For the run folders.")

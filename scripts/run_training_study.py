@@ -29,6 +29,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import click
 import numpy as np
 import torch
+from command import Scripts
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -173,7 +174,7 @@ def _options(command: Any) -> Any:
     return command
 
 
-@click.group()
+@click.group(cls=Scripts)
 def main() -> None:
     """Train and compare."""
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from measuring import RESULTS, ROOT, circumstances, finish
+from command import Script
+from measuring import RESULTS, ROOT, bundled_folder, circumstances, finish
 
 from facedb.encoder.bundle import BUNDLED, CARD, GRAPH, WEIGHTS, read_bundle
 
@@ -112,21 +113,23 @@ def shipped(run: Path, people: Path, name: str) -> dict[str, Any]:
 def gain_of(run: Path) -> float:
     """How much more the run's encoder identifies than the bundled one, by `evaluate_line.py`."""
     file = RESULTS / "encoder-line.json"
-    line = json.loads(file.read_text(encoding="utf-8"))["line"] if file.exists() else []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    rows = [found["line"][-1], found.get("candidate") or {}]
     prints = [read_bundle(folder).fingerprint for folder in (BUNDLED, run / "encoder")]
-    if [row["encoder_fingerprint"] for row in line[-2:]] != prints:
+    if [row.get("encoder_fingerprint") for row in rows] != prints:
         raise click.ClickException(f"{file}: of others; run evaluate_line.py --candidate {run}")
-    before, after = (row["development"]["mean"]["dir_at_0.01"] for row in line[-2:])
+    before, after = (row["development"]["mean"]["dir_at_0.01"] for row in rows)
     click.echo(f"DIR at FPIR 1 % on the development people: {before:.4f} -> {after:.4f}")
     return float(after - before)
 
 
-@click.command(help=__doc__)
+@click.command(cls=Script, help=__doc__)
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--people", type=click.Path(path_type=Path), required=True, help="It was trained on.")
 @click.option("--name", required=True)
 def main(run: Path, people: Path, name: str) -> None:
-    before = json.loads((BUNDLED / CARD).read_text(encoding="utf-8"))
+    bundled = bundled_folder()
+    before = json.loads((bundled / CARD).read_text(encoding="utf-8"))
     card = shipped(run, people, name)
     gain = gain_of(run)
     if gain < LEAST_GAIN:
@@ -135,9 +138,9 @@ def main(run: Path, people: Path, name: str) -> None:
     draw(result, ROOT / "docs" / "encoder-training.png")
     finish(result, [], RESULTS / "encoder-training.json")
     for file in (WEIGHTS, GRAPH):
-        shutil.copyfile(run / "encoder" / file, BUNDLED / file)
+        shutil.copyfile(run / "encoder" / file, bundled / file)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    (BUNDLED / CARD).write_text(text + "\n", encoding="utf-8")
+    (bundled / CARD).write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

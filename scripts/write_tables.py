@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from command import Script
 from documents import fill, markdown
 from measuring import RESULTS, ROOT
+
+from facedb.evaluation.samples import KINDS
 
 NAMES = {
     "bundled": "bundled",
@@ -24,7 +27,6 @@ NAMES = {
     "dlib": "dlib",
 }
 TEACHERS = ("bundled", "y1", "foamliu")
-KINDS = ("blurred", "foggy", "lowlight", "noisy", "rainy", "resized", "sunny")
 FPIRS = ("0.003", "0.01", "0.1")
 Json = dict[str, Any]
 
@@ -253,7 +255,7 @@ def _beside(title: str, found: Json, figure: str, wanted: str) -> list[str]:
     return [title, *(f"{percent(share)} %" for share in shares), wanted]
 
 
-@click.command()
+@click.command(cls=Script)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--docs", type=click.Path(path_type=Path), default=ROOT / "docs")
 def main(results: Path, docs: Path) -> None:

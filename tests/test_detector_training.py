@@ -13,10 +13,12 @@ onnx = pytest.importorskip("onnx", reason="export needs onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from facedb.errors import DetectorError, InputError  # noqa: E402
+from facedb.encoder.bundle import BUNDLED as ENCODER  # noqa: E402
+from facedb.encoder.bundle import GRAPH  # noqa: E402
+from facedb.errors import DetectorError, InputError, TrainingError  # noqa: E402
 from facedb.faces import ScalePolicy, YuNet  # noqa: E402
 from facedb.photos import load_photo, photo_from_array  # noqa: E402
-from facedb.training.detector import loop  # noqa: E402
+from facedb.training.detector import loop, views  # noqa: E402
 from facedb.training.detector.export import LIMIT, to_onnx  # noqa: E402
 from facedb.training.detector.loop import Plan, Run, Views, averaged, train  # noqa: E402
 from facedb.training.detector.losses import (  # noqa: E402
@@ -39,6 +41,7 @@ from facedb.types import Pixels  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = sorted((ROOT / "data" / "train").glob("*/*.jpg"))[:6]
+BUNDLED_GRAPH = ENCODER / GRAPH
 NO_HINT = torch.zeros(())
 VIEW = ScalePolicy(sides=(64,), least_side=64, rescue_sides=(), threshold=0.5)
 
@@ -162,8 +165,9 @@ def test_maps_of_backbone_and_heads_are_given_cell_by_cell(teacher: Path) -> Non
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"nothing")
-    with pytest.raises(DetectorError, match=r"no\.onnx"):
-        Teacher(tmp_path / "no.onnx")
+    for file in (tmp_path / "no.onnx", tmp_path / "missing.onnx", SAMPLE[0], BUNDLED_GRAPH):
+        with pytest.raises(DetectorError, match=rf"{file.name}: not a YuNet"):
+            Teacher(file)
 
 
 # The views
@@ -186,15 +190,28 @@ def test_a_box_is_placed_at_the_size_asked_sometimes_cut_and_flipped_as_often_as
     assert 5 < outside < 30
 
 
-def test_a_flipped_view_swaps_the_eyes() -> None:
-    """What the teacher calls the left eye is the left one in the view, whatever it was before."""
+def test_a_view_is_cut_as_the_matrix_says() -> None:
     photo = np.zeros((100, 100, 3), np.uint8)
     photo[40:50, 20:30, 0] = 255  # a red mark on the left
     photo[40:50, 70:80, 2] = 255  # a blue one on the right
-    mirrored = np.array([[-1.0, 0, 99], [0, 1, 0]])
-    view = cut(photo, mirrored, 100, random())
+    turned_over = np.array([[-1.0, 0, 99], [0, 1, 0]])
+    view = cut(photo, turned_over, 100, random())
     assert (view[45, 25, 2], view[45, 75, 0]) == (255, 255)
     assert view[45, 25, 0] == 0
+
+
+def test_some_people_stand_before_others_and_some_are_out_of_focus(material: Material) -> None:
+    """What is covered or soft is so before the teacher looks, and the rest of the view is not."""
+    view = np.full((96, 96, 3), 200, np.uint8)
+    covered = [views._covered(view, material, random(seed)) for seed in range(20)]
+    changed = [np.any(one != view, axis=2).mean() for one in covered]
+    assert 0.02 < np.median(changed) < 0.9
+    assert np.array_equal(covered[3], views._covered(view, material, random(3)))
+    edge = white_square(64, 16, 16, 32)
+    soft = views._out_of_focus(edge, 2.0)
+    assert 100 < soft[32, 16, 0] < 160  # the middle of the slope that was an edge
+    assert (soft[32, 32, 0], soft[4, 4, 0]) == (255, 0)
+    assert np.array_equal(views._out_of_focus(edge, 0.1), edge)
 
 
 def test_a_photo_that_shrinks_is_averaged() -> None:
@@ -205,13 +222,13 @@ def test_a_photo_that_shrinks_is_averaged() -> None:
 
 
 def test_views_are_theirs_by_number_and_differ(material: Material, teacher: Path) -> None:
-    views = Views(material, teacher, seed=3, side=64)
+    one = Views(material, teacher, seed=3, side=64)
     again = Views(material, teacher, seed=3, side=64)
     for number in range(6):
-        assert all(map(torch.equal, views[number], again[number]))
-    assert not torch.equal(views[0][0], views[1][0])
-    assert views[0][0].shape == (3, 64, 64)
-    assert views[0][0].dtype == torch.uint8
+        assert all(map(torch.equal, one[number], again[number]))
+    assert not torch.equal(one[0][0], one[1][0])
+    assert one[0][0].shape == (3, 64, 64)
+    assert one[0][0].dtype == torch.uint8
 
 
 def test_clean_views_come_again_worsened_otherwise(
@@ -219,8 +236,8 @@ def test_clean_views_come_again_worsened_otherwise(
 ) -> None:
     monkeypatch.setattr(loop, "KEPT", 3)
     monkeypatch.setattr(loop, "REUSED", 2)
-    views = Views(material, teacher, seed=3, side=64)
-    seen = [views[number] for number in range(9)]
+    some = Views(material, teacher, seed=3, side=64)
+    seen = [some[number] for number in range(9)]
     for number in range(3):
         assert torch.equal(seen[number][1], seen[number + 3][1])
         assert not torch.equal(seen[number][1], seen[number + 6][1])
@@ -322,20 +339,63 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     material: Material, teacher: Path, tmp_path: Path
 ) -> None:
     lines: list[dict[str, float]] = []
-    views = Views(material, teacher, seed=5, side=64)
-    train(Run(plan(4)), views, tmp_path / "whole", lines.append)
+    some = Views(material, teacher, seed=5, side=64)
+    train(Run(plan(4)), some, tmp_path / "whole", lines.append)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     broken = Run(plan(4))
-    for _ in zip(range(2), broken.train(views), strict=False):
+    for _ in zip(range(2), broken.train(some), strict=False):
         broken.keep(tmp_path / "broken")
     resumed = Run(plan(4))
     assert resumed.recall(tmp_path / "broken")
     assert resumed.step == 2
-    train(resumed, views, tmp_path / "broken", lines.append)
+    train(resumed, some, tmp_path / "broken", lines.append)
     whole, facts = averaged(tmp_path / "whole")
     parts, _ = averaged(tmp_path / "broken")
     assert facts["step"] == 4
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    first = Run(plan(4)).network.state_dict()
+    assert not any(
+        torch.equal(first[name], value) for name, value in whole.items() if value.ndim == 4
+    )
+
+
+def test_a_run_begins_from_the_weights_of_another(
+    material: Material, teacher: Path, tmp_path: Path
+) -> None:
+    train(Run(plan(1)), Views(material, teacher, seed=5, side=64), tmp_path, lambda line: None)
+    weights, _ = averaged(tmp_path)
+    begun = Run(plan(1), weights)
+    assert all(map(torch.equal, begun.network.state_dict().values(), weights.values()))
+    assert all(map(torch.equal, begun.average.values(), weights.values()))
+
+
+def test_hints_compare_each_stride_with_its_own_cells_of_the_teachers_maps() -> None:
+    network = DetectorNetwork()
+    hints = loop.Hints(network)
+    for layer in (*hints.stages, *hints.seen):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    _, stages, seen = network.look(torch.zeros(1, 3, 64, 64))
+    maps, targets = torch.zeros(1, 84, 128, dtype=torch.float16), torch.zeros(1, 84, 15)
+    maps[0, 64:80, 64 + 5] = 3.0  # what the heads see at stride 16: 16 cells of 84
+    # Divided by its own root mean square it is 1, and 0 was said: 1 of 64 channels.
+    with torch.no_grad():
+        loss = hints(stages, seen, maps, targets).item()
+        nothing = hints(stages, seen, torch.zeros(1, 84, 0), targets).item()
+        torch.nn.init.ones_(hints.seen[1].bias[5:6])
+        right = hints(stages, seen, maps, targets).item()
+    assert loss == pytest.approx(16 / 84 / 64, rel=1e-3)
+    assert (nothing, right) == (0.0, 0.0)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run(material: Material, teacher: Path) -> None:
+    run = Run(plan(2))
+    with torch.no_grad():
+        run.network.heads[0][-1].bias[0] = math.nan
+    before = run.network.stem[0][0].weight.clone()
+    with pytest.raises(TrainingError, match="step 1"):
+        next(run.train(Views(material, teacher, seed=5, side=64)))
+    assert torch.equal(run.network.stem[0][0].weight, before)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

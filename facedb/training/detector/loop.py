@@ -20,7 +20,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from facedb.errors import InputError
+from facedb.errors import InputError, TrainingError
 from facedb.training.checkpoint import load, save
 from facedb.training.detector.losses import Parts, distillation, hint_loss
 from facedb.training.detector.material import Material
@@ -138,7 +138,17 @@ class Hints(nn.Module):
     def forward(
         self, stages: list[Tensor], seen: list[Tensor], maps: Tensor, targets: Tensor
     ) -> Tensor:
-        """The loss of both groups of maps; 0 where the teacher has none."""
+        """The loss of both groups of maps, each stride by its share of the cells.
+
+        Args:
+            stages: float32[n, width, H / stride, W / stride] of the network, for each stride.
+            seen: the same of the maps that the heads see.
+            maps: float16[n, cells, 2 * HINTED] of the teacher, or no columns.
+            targets: float32[n, cells, 15] of the teacher.
+
+        Returns:
+            A scalar; 0 where the teacher has no maps.
+        """
         if not maps.shape[2]:
             return maps.new_zeros((), dtype=torch.float32)
         cells = [stage.shape[2] * stage.shape[3] for stage in stages]
@@ -203,7 +213,12 @@ class Run:
         parts = distillation(as_rows(answers), targets, hints)
         self.optimiser.zero_grad(set_to_none=True)
         parts.total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"step {self.step + 1}: the gradient is not finite; the folder holds the last good "
+                "state: go on from it with another seed, or begin anew at a lower rate"
+            )
         self.optimiser.step()
         self._follow()
         return parts

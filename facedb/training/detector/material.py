@@ -102,7 +102,7 @@ def recall(folder: Path) -> Material:
         with np.load(folder / _TABLE) as table:
             return Material(pixels, **table)
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: no material; make it with: prepare --out {folder}") from error
+        raise InputError(f"{folder}: no material; make it with: prepare --work {folder}") from error
 
 
 def hold_out(people: Sequence[str], count: int, seed: int) -> list[str]:

@@ -41,6 +41,13 @@ PLAIN_TILE: Final = 0.12
 PLAIN_VIEW: Final = 0.05
 MOST_ENLARGED: Final = 3.5
 
+SOFT: Final = 0.2
+"""Of the photographs, out of focus for the teacher too, as people in the background are."""
+
+MOST_SOFT: Final = 0.02
+COVERED: Final = 0.4
+"""Of the photographs, with a head and shoulders of another before them."""
+
 DISTORTED: Final = 0.3
 GREY: Final = 0.1
 LIT: Final = 0.5
@@ -77,13 +84,47 @@ def _tile(material: Material, random: np.random.Generator, side: int) -> Pixels:
         photo = material.photo(number)
         box = np.array([0, 0, photo.shape[1], photo.shape[0]], np.float32)
         return cut(photo, placed(box, side, side * random.uniform(0.8, 2.5), random), side, random)
+    tile = _person(material, random, side)[0]
+    if random.random() < SOFT:
+        tile = _out_of_focus(tile, side * random.uniform(0, MOST_SOFT))
+    return _covered(tile, material, random) if random.random() < COVERED else tile
+
+
+def _person(
+    material: Material, random: np.random.Generator, side: int
+) -> tuple[Pixels, NDArray[np.float64]]:
+    """A view about one face, and float64[4, 2], the corners of its box there."""
     face = int(random.integers(len(material.faces)))
     least = max(LEAST_FACE, LEAST_SHARE * side)
     size = math.exp(random.uniform(math.log(least), math.log(MOST_FACE * side)))
     box = material.faces[face]
     size = min(size, MOST_ENLARGED * float(box[2:].max()))
     photo = material.photo(int(material.owners[face]))
-    return cut(photo, placed(box, side, size, random), side, random)
+    matrix = placed(box, side, size, random)
+    corners = box[:2] + box[2:] * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    return cut(photo, matrix, side, random), corners @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _out_of_focus(view: Pixels, sigma: float) -> Pixels:
+    """Blurred by a Gaussian of this many pixels."""
+    return view if sigma < 0.2 else np.asarray(cv2.GaussianBlur(view, (0, 0), sigma), np.uint8)
+
+
+def _covered(view: Pixels, material: Material, random: np.random.Generator) -> Pixels:
+    """The view with a head and shoulders out of another before it."""
+    side = view.shape[0]
+    other, (left, right, low_right, low_left) = _person(material, random, side)
+    across, down = (right - left) / 2, (low_left - left) / 2
+    middle = (left + low_right) / 2
+    around = np.linspace(0, 2 * math.pi, 24, endpoint=False)[:, None]
+    head = middle + 1.3 * (np.cos(around) * across + np.sin(around) * down)
+    below = [(-0.6, 0.8), (0.6, 0.8), (2.2, 2.0), (2.2, 9.0), (-2.2, 9.0), (-2.2, 2.0)]
+    shoulders = middle + np.array([x * across + y * down for x, y in below])
+    mask = np.zeros((side, side), np.float32)
+    for outline in (head, shoulders):
+        cv2.fillPoly(mask, [outline.round().astype(np.int32)], 1.0)
+    share = cv2.GaussianBlur(mask, (0, 0), random.uniform(0.4, 1.5))[..., None]
+    return np.asarray(np.rint(view * (1 - share) + other * share), np.uint8)
 
 
 def placed(
