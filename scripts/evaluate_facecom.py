@@ -1,4 +1,4 @@
-"""The FACECOM layout with detection: the bundled encoder beside its teachers, by distortion.
+"""The FACECOM layout with detection: the bundled encoder beside two MobileFaceNets, by distortion.
 
 Claim: how well photos of the recipe's own validation list, and distorted copies of them, are
 recognised: by the very photo (copy detection), and across photos.
@@ -33,7 +33,7 @@ from facedb.photos import walk_people
 @click.command(cls=Script, help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
-@click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")
+@click.option("--detector", default="bundled", show_default=True, help="Of the bundled encoder.")
 @click.option("--peer", "peers", multiple=True, default=PEERS, show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "evaluation-facecom.json")

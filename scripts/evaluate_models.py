@@ -1,8 +1,8 @@
-"""LFW with detection, clean and distorted: the bundled encoder beside its teachers and dlib.
+"""LFW with detection, clean and distorted: the bundled encoder beside two MobileFaceNets and dlib.
 
 Claim: how well an encoder recognises people in photographs it was never trained on, and how much of
 that is left under seven distortions.
-Method: ours with the bundled detector, its teachers with YuNet, and dlib with its own.
+Method: ours with the bundled detector, the MobileFaceNets with YuNet, and dlib with its own.
   pairs           View 2, 6,000 pairs, 10 folds; a pair without two faces counts as different.
   identification  gallery: the first photo of each of the 5,749 people; probes: the other 7,484.
   open set        gallery: the first photo of the 1,680 people with two or more; 7,484 mated probes;
@@ -213,7 +213,7 @@ class _Seen:
 @click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
-@click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")
+@click.option("--detector", default="bundled", show_default=True, help="Of the bundled encoder.")
 @click.option("--peer", "peers", multiple=True, default=(*PEERS, "dlib"), show_default=True)
 @click.option("--severity", "severities", multiple=True, type=int, default=(DEFAULT_SEVERITY,))
 @click.option("--clean-only", is_flag=True, help="Without distortions.")

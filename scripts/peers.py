@@ -1,6 +1,7 @@
-"""The encoders that are measured side by side: the bundled one, its two teachers, and dlib.
+"""The encoders that are measured side by side: the bundled one, two MobileFaceNets, and dlib.
 
-The first comes with the detector to be measured, its teachers with YuNet, and dlib brings its own
+The first comes with the detector to be measured, the MobileFaceNets, of which y1 is its teacher,
+with YuNet, and dlib brings its own
 (HOG, then five landmarks), as its users run it. Crops and embeddings are kept in a scratch folder,
 so that a second run costs seconds.
 """
@@ -28,8 +29,8 @@ from facedb.pipeline import encode_photos
 from facedb.runtime import open_session
 from facedb.types import Pixels
 
-TEACHERS = ("y1", "foamliu")
-PEERS = ("bundled", *TEACHERS)
+MOBILEFACENETS = ("y1", "foamliu")
+PEERS = ("bundled", *MOBILEFACENETS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def open_peer(name: str, models: Path) -> Encoder:
 
 def detector_of(peer: str, ours: Detector, models: Path) -> Detector:
     """What cuts a peer's crops."""
-    return open_detector(str(models / DETECTOR.name)) if peer in TEACHERS else ours
+    return open_detector(str(models / DETECTOR.name)) if peer in MOBILEFACENETS else ours
 
 
 def _peer(name: str, forward: Callable[[Pixels], NDArray[np.float32]]) -> Encoder:

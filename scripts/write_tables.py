@@ -26,7 +26,7 @@ NAMES = {
     "foamliu": "MobileFaceNet (foamliu)",
     "dlib": "dlib",
 }
-TEACHERS = ("bundled", "y1", "foamliu")
+PEERS = ("bundled", "y1", "foamliu")
 FPIRS = ("0.003", "0.01", "0.1")
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ def interval(ends: Sequence[float]) -> str:
 def whole_lfw(figures: Json) -> str:
     """LFW as it is: pairs, identification, open set, a row an encoder."""
     rows = []
-    for peer in TEACHERS:
+    for peer in PEERS:
         found = figures[peer]
         closed, opened = found["identification"], found["open_set"]
         rows.append([
@@ -88,7 +88,7 @@ def by_severity(figures: Json) -> str:
 
 def facecom(figures: Json) -> str:
     rows = []
-    for peer in TEACHERS:
+    for peer in PEERS:
         of = {row["kind"]: row for row in figures[peer]["rows"]}
         columns = [of[kind]["cross_photo"] for kind in ("clean", *KINDS)]
         rows.append([NAMES[peer], *map(percent, [*columns, of["clean"]["dir_1"]])])
@@ -172,7 +172,7 @@ def reached(figures: Json) -> str:
             "rank-1 under seven distortions, mean of 1,000 probes each",
             f"{percent(found['distorted']['mean']['3']['rank_1'])} %",
             "",
-            "better than both teachers",
+            "better than both MobileFaceNets",
         ],
     ]
     return markdown(["", "measured", "floor on CPU alone", "with a GPU, at least"], rows)
@@ -261,7 +261,7 @@ def _beside(title: str, found: Json, figure: str, wanted: str) -> list[str]:
 def main(results: Path, docs: Path) -> None:
     """Fill the tables of DOCS from RESULTS."""
     lfw, calibration = read(results, "evaluation-lfw"), read(results, "evaluation-calibration")
-    quality, with_dlib = read(results, "quality"), (*TEACHERS, "dlib")
+    quality, with_dlib = read(results, "quality"), (*PEERS, "dlib")
     rank_1, dir_1 = ("rank", "1"), ("dir", "0.01")
     fill(docs / "evaluation.md", {
         "promise": promise(calibration["bundled"]),
@@ -269,8 +269,8 @@ def main(results: Path, docs: Path) -> None:
         "drift": drift(calibration["bundled"]),
         "rules": rules(calibration["bundled"]),
         "lfw": whole_lfw(lfw),
-        "distorted, rank-1": by_kind(lfw, "distorted", TEACHERS, rank_1),
-        "distorted, DIR": by_kind(lfw, "distorted", TEACHERS, dir_1),
+        "distorted, rank-1": by_kind(lfw, "distorted", PEERS, rank_1),
+        "distorted, DIR": by_kind(lfw, "distorted", PEERS, dir_1),
         "severity": by_severity(read(results, "evaluation-severity")),
         "beside dlib, rank-1": by_kind(lfw, "beside_dlib", with_dlib, rank_1),
         "beside dlib, DIR": by_kind(lfw, "beside_dlib", with_dlib, dir_1),

@@ -10,13 +10,25 @@ from facedb.render import as_json, gallery_text
 
 @click.group("gallery")
 def gallery_command() -> None:
-    """Look after a gallery: info, check, rebuild, reencode, export."""
+    """Look after a gallery: info, check, rebuild, reencode, export.
+
+    \b
+      facedb gallery info
+      facedb gallery check
+      facedb gallery rebuild --index ivf
+      facedb gallery reencode --encoder runs/mine/encoder
+      facedb gallery export vectors
+    """
 
 
 @gallery_command.command("info")
 @shared
 def info_command(options: Shared) -> None:
-    """What the gallery holds, and what its encoder is and may be used for."""
+    """What the gallery holds, and what its encoder is and may be used for.
+
+    \b
+      facedb gallery info -g family.gallery
+    """
     with options.open() as db:
         info = db.info()
     click.echo(as_json("gallery", info) if options.as_json else gallery_text(info))
@@ -29,6 +41,9 @@ def check_command(options: Shared) -> int:
 
     Exits with 5 when something is wrong; an index file that is wrong is mended by
     `facedb gallery rebuild`.
+
+    \b
+      facedb gallery check && cp -r facedb.gallery backup
     """
     with options.open() as db:
         wrong = db.gallery.check()
@@ -47,7 +62,11 @@ def check_command(options: Shared) -> int:
 )
 @shared
 def rebuild_command(options: Shared, kind: str | None) -> None:
-    """Make the index file anew from the store."""
+    """Make the index file anew from the store.
+
+    \b
+      facedb gallery rebuild --index ivf
+    """
     with options.open() as db:
         db.gallery.rebuild(kind)  # type: ignore[arg-type]
         count = db.gallery.store.count()
@@ -82,7 +101,11 @@ def reencode_command(options: Shared, drop_missing: bool) -> None:
 @click.argument("target", metavar="NAME")
 @shared
 def export_command(options: Shared, target: str) -> None:
-    """Write the vectors to NAME.npz and what they are of to NAME.csv."""
+    """Write the vectors to NAME.npz and what they are of to NAME.csv.
+
+    \b
+      facedb gallery export vectors
+    """
     from facedb.export import export
 
     with options.open() as db:

@@ -10,13 +10,25 @@ from facedb.render import as_json, people_text, person_text
 
 @click.group("people")
 def people_command() -> None:
-    """Who is enrolled: list, show, rename, merge, remove."""
+    """Who is enrolled: list, show, rename, merge, remove.
+
+    \b
+      facedb people list
+      facedb people show "Ada Lovelace"
+      facedb people rename ada "Ada Lovelace"
+      facedb people merge "A. Lovelace" "Ada Lovelace"
+      facedb people remove "Ada Lovelace"
+    """
 
 
 @people_command.command("list")
 @shared
 def list_command(options: Shared) -> None:
-    """Everyone enrolled, by name."""
+    """Everyone enrolled, by name.
+
+    \b
+      facedb people list --json
+    """
     with options.open() as db:
         people = db.people.list()
     if options.as_json:
@@ -29,7 +41,11 @@ def list_command(options: Shared) -> None:
 @click.argument("name")
 @shared
 def show_command(options: Shared, name: str) -> None:
-    """One person: templates, their files, and files that were left out."""
+    """One person: templates, their files, and files that were left out.
+
+    \b
+      facedb people show "Ada Lovelace"
+    """
     with options.open() as db:
         details = db.people.show(name)
     click.echo(as_json("person", details) if options.as_json else person_text(details))
@@ -43,6 +59,9 @@ def rename_command(options: Shared, name: str, new: str) -> None:
     """Give NAME the name NEW.
 
     The old name stays as an alias: indexing the same folder again adds to the same person.
+
+    \b
+      facedb people rename ada "Ada Lovelace"
     """
     with options.open() as db:
         person = db.people.rename(name, new)
@@ -55,7 +74,11 @@ def rename_command(options: Shared, name: str, new: str) -> None:
 @click.argument("into")
 @shared
 def merge_command(options: Shared, name: str, into: str) -> None:
-    """NAME and INTO are one person: give NAME's templates to INTO."""
+    """NAME and INTO are one person: give NAME's templates to INTO.
+
+    \b
+      facedb people merge "A. Lovelace" "Ada Lovelace"
+    """
     with options.open() as db:
         person = db.people.merge(name, into)
     words = f"{person.name} has {person.templates} templates now; {name} leads to them"
@@ -67,7 +90,11 @@ def merge_command(options: Shared, name: str, into: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @shared
 def remove_command(options: Shared, name: str, yes: bool) -> None:
-    """Remove NAME for good: vectors, index entries, file names, aliases. Photos stay."""
+    """Remove NAME for good: vectors, index entries, file names, aliases. Photos stay.
+
+    \b
+      facedb people remove "Ada Lovelace" --yes
+    """
     with options.open() as db:
         if not yes:
             click.confirm(f"remove {name} and all their templates?", abort=True, err=True)
