@@ -369,6 +369,17 @@ def test_a_run_begins_from_the_weights_of_another(
     assert all(map(torch.equal, begun.average.values(), weights.values()))
 
 
+def test_a_deeper_network_begins_as_the_one_that_it_grew_from() -> None:
+    torch.manual_seed(3)
+    small, large = DetectorNetwork(depths=(0, 2, 1)).eval(), DetectorNetwork(depths=(1, 2, 3))
+    large.begin_from(small.state_dict())
+    pixels = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        assert torch.equal(as_rows(large.eval()(pixels)), as_rows(small(pixels)))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        large.begin_from(DetectorNetwork(widths=(16, 32, 48, 96, 96)).state_dict())
+
+
 def test_hints_compare_each_stride_with_its_own_cells_of_the_teachers_maps() -> None:
     network = DetectorNetwork()
     hints = loop.Hints(network)

@@ -82,6 +82,10 @@ class _Graph:
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
+    def kernel(self, values: NDArray[Any]) -> str:
+        """A weight in half the bytes; what reads the file brings it back to float32, once."""
+        return self.node("Cast", [self.weight(values.astype(np.float16))], to=TensorProto.FLOAT)
+
     def chain(self, maps: str, module: nn.Module) -> str:
         """A module's nodes after `maps`; the name of what comes out."""
         match module:
@@ -104,7 +108,7 @@ class _Graph:
 
     def convolution(self, maps: str, module: nn.Conv2d) -> str:
         edge = int(module.padding[0])
-        weights = [self.weight(module.weight.detach().numpy())]
+        weights = [self.kernel(module.weight.detach().numpy())]
         if module.bias is not None:
             weights.append(self.weight(module.bias.detach().numpy()))
         return self.node(

@@ -169,7 +169,7 @@ class Run:
 
     Args:
         plan: how to train; its steps and minutes may differ when a run goes on.
-        begin: weights to begin from, where it is no new network.
+        begin: weights to begin from, of this network or of a less deep one.
     """
 
     def __init__(self, plan: Plan, begin: dict[str, Tensor] | None = None) -> None:
@@ -177,7 +177,7 @@ class Run:
         self.plan = plan
         self.network = DetectorNetwork().to(memory_format=torch.channels_last)
         if begin is not None:
-            self.network.load_state_dict(begin)
+            self.network.begin_from(begin)
         self.hints = Hints(self.network).to(memory_format=torch.channels_last)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         both = nn.ModuleList([self.network, self.hints])

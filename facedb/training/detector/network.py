@@ -57,25 +57,51 @@ class DetectorNetwork(nn.Module):
 
     Args:
         widths: channels of the maps at strides 2, 4, 8, 16 and 32.
+        depths: blocks of 5x5 kernels at strides 8, 16 and 32.
         neck: channels of the maps that the heads see.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 96), neck: int = 64) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64, 96, 96),
+        depths: Sequence[int] = (1, 4, 4),
+        neck: int = 64,
+    ) -> None:
         super().__init__()
         first, second, eighth, sixteenth, last = widths
-        self.options: dict[str, Any] = {"widths": list(widths), "neck": neck}
+        self.options: dict[str, Any] = {"widths": list(widths), "depths": list(depths)}
+        self.options["neck"] = neck
         self.stem = nn.Sequential(
             convolution(3, first, 3, 2), Block(first, second, 3, 2), Block(second, second)
         )
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(Block(second, eighth, 3, 2), Block(eighth, eighth)),
-                nn.Sequential(Block(eighth, sixteenth, 3, 2), *_same(sixteenth, 2)),
-                nn.Sequential(Block(sixteenth, last, 3, 2), *_same(last, 2)),
+                nn.Sequential(
+                    Block(second, eighth, 3, 2), Block(eighth, eighth), *_same(eighth, depths[0])
+                ),
+                nn.Sequential(Block(eighth, sixteenth, 3, 2), *_same(sixteenth, depths[1])),
+                nn.Sequential(Block(sixteenth, last, 3, 2), *_same(last, depths[2])),
             ]
         )
         self.laterals = nn.ModuleList([convolution(width, neck) for width in widths[2:]])
         self.heads = nn.ModuleList([_head(neck) for _ in STRIDES])
+
+    def begin_from(self, weights: dict[str, Tensor]) -> None:
+        """Take up the weights of a network of these widths that is as deep, or less so.
+
+        Blocks that it has not got pass on what comes in, at first.
+
+        Raises:
+            RuntimeError: they are of another network.
+        """
+        blocks = {f"{name}.": block for name, block in self.named_modules() if _passes(block)}
+        new = [name for name in blocks if not any(key.startswith(name) for key in weights)]
+        for name in new:
+            nn.init.zeros_(blocks[name].mix[1].weight)
+            weights = weights | {
+                name + key: value for key, value in blocks[name].state_dict().items()
+            }
+        self.load_state_dict(weights)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """The answers alone of `look`."""
@@ -102,6 +128,10 @@ class DetectorNetwork(nn.Module):
         seen = [head[0](level) for head, level in zip(self.heads, levels, strict=True)]  # type: ignore[index]
         answers = [head[1](level) for head, level in zip(self.heads, seen, strict=True)]  # type: ignore[index]
         return answers, stages, seen
+
+
+def _passes(module: nn.Module) -> bool:
+    return isinstance(module, Block) and module.alike
 
 
 def _same(width: int, count: int) -> list[Block]:

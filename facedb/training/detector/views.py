@@ -19,6 +19,7 @@ from facedb.training.distortions import KINDS, distort
 from facedb.types import Pixels
 
 SIDE: Final = 192
+PLAIN_GRIDS: Final = (1, 2, 4, 8)
 GRIDS: Final = (1, 1, 1, 2, 2, 3, 4)
 """Tiles along a side of a view, drawn evenly: whole views, and mosaics of up to 16 photographs."""
 
@@ -37,8 +38,8 @@ PADDED: Final = 0.3
 
 TURNED_OVER: Final = 0.03
 ANYWHERE: Final = 0.1
-PLAIN_TILE: Final = 0.12
-PLAIN_VIEW: Final = 0.05
+PLAIN_TILE: Final = 0.16
+PLAIN_VIEW: Final = 0.1
 MOST_ENLARGED: Final = 3.5
 
 SOFT: Final = 0.2
@@ -55,12 +56,13 @@ LIT: Final = 0.5
 
 def clean_view(material: Material, random: np.random.Generator, side: int = SIDE) -> Pixels:
     """A view uint8[side, side, 3] RGB: one photograph or a mosaic; some show no face."""
-    grid = 8 if random.random() < PLAIN_VIEW else int(random.choice(GRIDS))
+    plain = random.random() < PLAIN_VIEW
+    grid = int(random.choice(PLAIN_GRIDS if plain else GRIDS))
     view = np.empty((side, side, 3), np.uint8)
     for top, bottom in itertools.pairwise(_edges(random, grid, side)):
         for left, right in itertools.pairwise(_edges(random, grid, side)):
             size = max(bottom - top, right - left)
-            one = _plain(material, random, size) if grid == 8 else _tile(material, random, size)
+            one = (_plain if plain else _tile)(material, random, size)
             view[top:bottom, left:right] = one[: bottom - top, : right - left]
     if random.random() < PADDED:
         down, across = random.integers(side - 31, side + 1, 2)
