@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,18 +31,15 @@ def other_encoder(folder: Path, pin: Pin, encoder: Encoder) -> EncoderMismatch:
         f"{folder}: its templates were made by encoder {pin.encoder_name} "
         f"({pin.encoder_fingerprint[:8]}), not by {encoder.name} ({encoder.fingerprint[:8]}); "
         f"{_back('--encoder', _still_there(open_encoder, pin.encoder, pin.encoder_fingerprint))}"
-        f"make the templates anew: "
-        f"facedb gallery reencode -g {folder} --encoder {encoder.spec}"
+        f"{_anew(folder, '--encoder', encoder.spec)}"
     )
 
 
 def other_detector(folder: Path, pin: Pin, detector: Detector, spec: str) -> EncoderMismatch:
     """The error for a detector that did not cut the gallery's crops; `spec` opened it."""
     # Without an encoder named, the templates would be made anew by the bundled one.
-    encoder = "" if pin.encoder == "bundled" else f" --encoder {pin.encoder}"
-    anew = (
-        f"make the templates anew: facedb gallery reencode -g {folder}{encoder} --detector {spec}"
-    )
+    kept = () if pin.encoder == "bundled" else ("--encoder", pin.encoder)
+    anew = _anew(folder, *kept, "--detector", spec)
     if _weights(pin.detector_fingerprint) == _weights(detector.fingerprint):
         return EncoderMismatch(
             f"{folder}: its faces were cut by detector {pin.detector_fingerprint}, whose answers "
@@ -52,6 +50,11 @@ def other_detector(folder: Path, pin: Pin, detector: Detector, spec: str) -> Enc
         f"{folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
         f"{detector.fingerprint}; {_back('--detector', there)}{anew}"
     )
+
+
+def _anew(folder: Path, *options: str) -> str:
+    command = shlex.join(["facedb", "gallery", "reencode", "-g", str(folder), *options])
+    return f"make the templates anew: {command}"
 
 
 def _back(option: str, there: bool) -> str:

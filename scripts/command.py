@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any
 
 import click
 
 
-class _Plain(click.Command):
+class Script(click.Command):
+    """For `click.command(cls=Script)`."""
+
     def __init__(self, *names: Any, **options: Any) -> None:
         options["help"] = verbatim(options.get("help") or "")
         super().__init__(*names, **options)
@@ -21,19 +24,15 @@ class _Plain(click.Command):
             raise click.ClickException(str(error)) from error
 
 
-class Script(_Plain):
-    """A command for `click.command(cls=...)`."""
-
-
-class Scripts(_Plain, click.Group):
-    """A group for `click.group(cls=...)`."""
+class Scripts(Script, click.Group):
+    """For `click.group(cls=Scripts)`."""
 
     command_class = Script
 
 
 def verbatim(text: str) -> str:
     """The help text, of which click leaves paragraphs with indented lines as they are."""
-    paragraphs = text.strip().split("\n\n")
+    paragraphs = cleandoc(text).split("\n\n")
     laid_out = (any(line.startswith("  ") for line in one.splitlines()) for one in paragraphs)
     return "\n\n".join(
         f"\b\n{one}" if kept else one for one, kept in zip(paragraphs, laid_out, strict=True)

@@ -258,7 +258,7 @@ def grown(train: Samples) -> list[dict[str, float]]:
 @click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--models", type=click.Path(path_type=Path), default=SHARED / "models")
-@click.option("--detector", default="bundled", show_default=True, help="The teachers have YuNet.")
+@click.option("--detector", default="bundled", show_default=True, help="Of the bundled encoder.")
 @click.option("--peer", "peers", multiple=True, default=PEERS, show_default=True)
 @click.option("--splits", default=20, show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")

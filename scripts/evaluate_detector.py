@@ -11,6 +11,10 @@ Method: both run in the product's own way (facedb.faces.YuNet, its scales, thres
   without     photos without faces: CIFAR-10 pictures (test split) in mosaics and alone, and pieces
               of held-out CelebA photos that touch no face of YuNet's at 0.3; counted are those on
               which YuNet itself finds nothing, and YuNet's own false faces are told beside them.
+  trade       free-response ROC of ours and of YuNet shown the mirror image: faces found of those
+              that YuNet finds in the photo, against false faces on all photos without faces;
+              without the rescue passes, so that a threshold changes nothing else
+              (docs/detector-froc.png).
   distorted   held-out faces that YuNet finds in the clean photo, found in the distorted one.
   speed       process time of a photo of 250x250, one thread, the two in turn.
 
@@ -28,11 +32,22 @@ from pathlib import Path
 from typing import Any
 
 import click
+import froc
 import numpy as np
 import onnx
 from command import Script
 from faceless import cifar, mosaics, pieces
-from measuring import DETECTOR, RESULTS, SHARED, Budget, circumstances, finish, rounded, spread
+from measuring import (
+    DETECTOR,
+    RESULTS,
+    ROOT,
+    SHARED,
+    Budget,
+    circumstances,
+    finish,
+    rounded,
+    spread,
+)
 from train_detector import CIFAR, people_of
 
 from facedb.faces import ScalePolicy, YuNet, overlaps, use_one_thread
@@ -172,6 +187,34 @@ def without_faces(pair: Pair, photos: dict[str, list[Photo]]) -> dict[str, Any]:
     return rows
 
 
+def trade(
+    pair: Pair, model: Path, yunet: Path, sets: dict[str, list[Path]], bare: dict[str, list[Photo]]
+) -> dict[str, Any]:
+    """At rates of false faces, what ours finds and what YuNet's own mirror image does."""
+    policy = ScalePolicy(threshold=froc.LEAST, rescue_sides=())
+    ours, theirs = YuNet(model, policy), YuNet(yunet, policy)
+    looks: dict[str, froc.Look] = {
+        "ours": ours.detect,
+        "YuNet, of the mirror image": lambda photo: of_mirror_image(theirs, photo),
+    }
+    photos = {name: [load_photo(file) for file in files] for name, files in sets.items()}
+    wanted = {name: [pair.theirs.detect(photo) for photo in some] for name, some in photos.items()}
+    false = {who: froc.false_scores(bare, look) for who, look in looks.items()}
+    found = {
+        who: {
+            name: [
+                score
+                for photo, faces in zip(photos[name], wanted[name], strict=True)
+                for score in froc.scores_at(faces, look(photo))
+            ]
+            for name in sets
+        }
+        for who, look in looks.items()
+    }
+    froc.draw(found, false, ROOT / "docs" / "detector-froc.png")
+    return {who: froc.at_rates(found[who], false[who]) for who in looks}
+
+
 def distorted(pair: Pair, files: Sequence[Path]) -> dict[str, Any]:
     """For each kind at its default severity: which of the clean photo's faces are still found."""
     counts = {kind: np.zeros(2, int) for kind in KINDS}
@@ -290,13 +333,16 @@ def main(
     lfw = sorted((shared / "data" / "lfw" / "images").glob("*/*.webp"))
     held_files = chosen(files, celeba_count, seed)
     result["celeba_held_out"] = pair.compare(held_files, "CelebA")
-    result["lfw"] = pair.compare(chosen(lfw, lfw_count, seed), "LFW")
+    lfw_files = chosen(lfw, lfw_count, seed)
+    result["lfw"] = pair.compare(lfw_files, "LFW")
     pictures = cifar(shared / CIFAR, "test")
     bare = {
         "cifar_mosaics": mosaics(pictures, seed),
         "celeba_pieces": pieces(held_files, yunet, seed),
     }
     result["without_faces"] = without_faces(pair, bare)
+    sets = {"LFW": lfw_files, "CelebA": held_files}
+    result["trade"] = trade(pair, model, yunet, sets, bare)
     result["distorted"] = distorted(pair, chosen(files, distorted_count, seed))
     result["speed_250x250"] = speed(pair, chosen(lfw, 100, seed), rounds=15)
     result["summary"] = summary(result)

@@ -151,9 +151,9 @@ def distorted_photos(
     return targets
 
 
-def _same_probes(cache: Path, asked: Sequence[Path]) -> None:
+def _same_probes(cache: Path, asked: Sequence[Path], seed: int) -> None:
     """A photo's distortion depends on its place among the probes, so a cache serves one draw."""
-    mark = cache / "distorted" / "probes.txt"
+    mark = cache / "distorted" / f"probes_{seed}.txt"
     names = "".join(f"{photo.name}\n" for photo in asked)
     if mark.exists() and mark.read_text(encoding="utf-8") != names:
         raise click.ClickException(f"{cache}: holds other probes, distorted; name another --cache")
@@ -243,7 +243,8 @@ def main(
     rest = np.flatnonzero(~first)
     drawn = rest[np.sort(np.random.default_rng(seed).choice(len(rest), probes, replace=False))]
     asked = [photos[row] for row in drawn]
-    _same_probes(cache, asked)
+    if not clean_only:
+        _same_probes(cache, asked, seed)
     copies = {
         f"{kind}-{severity}": distorted_photos(asked, kind, severity, cache, seed)
         for kind, severity in conditions(() if clean_only else severities)

@@ -99,7 +99,9 @@ def write(file: Path, pixels: Pixels) -> None:
 def main(out: Path, shared: Path, detector: Path, held_out: int, seed: int) -> None:
     """Build OUT/train and OUT/val."""
     if out.is_dir() and any(out.iterdir()):
-        raise click.ClickException(f"{out}: not empty; people of both parts would be mixed")
+        raise click.ClickException(
+            f"{out}: not empty, and people of both parts would be mixed; name another --out"
+        )
     celeba = shared / "data" / "celeba"
     large = photos_of(celeba / "crops160", overlap(celeba / "lfw_overlap.csv"))
     small = photos_of(celeba / "small89x109", overlap(celeba / "lfw_overlap.csv"))

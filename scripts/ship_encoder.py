@@ -113,8 +113,8 @@ def shipped(run: Path, people: Path, name: str) -> dict[str, Any]:
 def gain_of(run: Path) -> float:
     """How much more the run's encoder identifies than the bundled one, by `evaluate_line.py`."""
     file = RESULTS / "encoder-line.json"
-    found = json.loads(file.read_text(encoding="utf-8"))
-    rows = [found["line"][-1], found.get("candidate") or {}]
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    rows = [*found.get("line", [])[-1:], found.get("candidate") or {}]
     prints = [read_bundle(folder).fingerprint for folder in (BUNDLED, run / "encoder")]
     if [row.get("encoder_fingerprint") for row in rows] != prints:
         raise click.ClickException(f"{file}: of others; run evaluate_line.py --candidate {run}")

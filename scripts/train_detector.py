@@ -39,6 +39,7 @@ from facedb.training.detector.loop import Plan, Run, Views, averaged
 from facedb.training.detector.loop import train as train_on
 from facedb.training.detector.material import gather, hold_out, keep, recall
 from facedb.training.detector.network import DetectorNetwork
+from facedb.training.detector.teacher import Teacher
 from facedb.types import Photo
 
 HELD_OUT, HELD_OUT_SEED = 40, 4
@@ -58,7 +59,10 @@ SHARED_OPTION = click.option(
     "--shared", type=click.Path(path_type=Path), default=SHARED, help="Where the data lies."
 )
 TEACHER = click.option(
-    "--teacher", type=click.Path(path_type=Path), default=DETECTOR, help="YuNet's model file."
+    "--teacher",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=DETECTOR,
+    help="YuNet's model file.",
 )
 
 
@@ -114,6 +118,7 @@ def train(
     """Train, or go on training, until the steps or the minutes are over."""
     if options["minutes"] is None and options["steps"] is None:
         raise click.UsageError("how long? give --minutes or --steps")
+    Teacher(teacher)  # so that a wrong file is told of here and not by a worker
     torch.set_num_threads(threads)
     plan = Plan(**options)
     run = Run(plan, averaged(begin)[0] if begin is not None else None)
@@ -147,7 +152,7 @@ def export(work: Path, out: Path, shared: Path, teacher: Path, false_faces: floa
     """
     use_one_thread()
     weights, facts = averaged(work)
-    network = DetectorNetwork()
+    network = DetectorNetwork(**facts["network"])
     network.load_state_dict(weights)
     kinds = faceless_photos(shared, YuNet(teacher), teacher)
     with TemporaryDirectory() as folder:
@@ -225,7 +230,7 @@ def card(work: Path, out: Path, shared: Path, begun: tuple[Path, ...], measured:
     digest = hashlib.sha256(model).hexdigest()
     if result["model"]["sha256"] != digest:
         raise click.ClickException(f"{measured}: of another model; run evaluate_detector.py")
-    network = DetectorNetwork()
+    network = DetectorNetwork(**facts["network"])
     whole = {
         "schema": "facedb.detector/1",
         "name": "facedb-detector",
@@ -236,12 +241,14 @@ def card(work: Path, out: Path, shared: Path, begun: tuple[Path, ...], measured:
         "threshold": USUAL,
         "model_sha256": digest,
         "training": {
-            "data": f"CelebA, {len(people)} people in the wild; CIFAR-10 as pictures without faces",
+            "data": f"CelebA, {len(people)} people in the wild; CIFAR-10 as pictures without "
+            "faces. Runs before the last saw three more people, who resemble one of LFW",
             "terms": "non-commercial research (CelebA)",
             "teacher": "YuNet 2026may, OpenCV zoo, MIT",
             "recipe": "YuNet's answer at every cell of clean views, and the maps it answers from, "
             "learned on distorted ones: single faces of 9 pixels to more than the view, mosaics of "
-            "up to 16 photographs, faces cut by the border, turns up to 30 degrees, flips, light, "
+            "up to 16 photographs, faces cut by the border, behind other people or out of focus, "
+            "turns up to 30 degrees, flips, light, "
             "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
             "the weights (scripts/train_detector.py)",
             "runs": [run_of(folder) for folder in (*begun, work)],

@@ -27,6 +27,7 @@ NAMES = {
     "dlib": "dlib",
 }
 PEERS = ("bundled", "y1", "foamliu")
+SETS = ("LFW", "CelebA")
 FPIRS = ("0.003", "0.01", "0.1")
 Json = dict[str, Any]
 
@@ -250,6 +251,19 @@ def detector(found: Json) -> str:
     return markdown(["", "measured", "YuNet, of the mirror image", "wanted"], rows)
 
 
+def trade(found: Json) -> str:
+    """Faces found at rates of false ones, ours beside YuNet's of the mirror image."""
+    titles = ["false faces on 100 photos", *(f"{who}, {name}" for who in found for name in SETS)]
+    rows = [
+        [
+            str(beside[0]["false_per_100"]),
+            *(f"{percent(r[name])} %" for r in beside for name in SETS),
+        ]
+        for beside in zip(*found.values(), strict=True)
+    ]
+    return markdown(titles, rows)
+
+
 def _beside(title: str, found: Json, figure: str, wanted: str) -> list[str]:
     shares = (found[figure], found["yunet_itself"][figure])
     return [title, *(f"{percent(share)} %" for share in shares), wanted]
@@ -283,7 +297,8 @@ def main(results: Path, docs: Path) -> None:
         "quality, mixed": rejected(quality, "mixed", "clean and seven distortions"),
         "hard": hard(read(results, "hard-photos")),
         "speed": speed(read(results, "bench-models")),
-        "detector": detector(read(results, "detector")),
+        "detector": detector(found := read(results, "detector")),
+        "trade": trade(found["trade"]),
     })  # fmt: skip
 
 

@@ -165,9 +165,11 @@ def test_maps_of_backbone_and_heads_are_given_cell_by_cell(teacher: Path) -> Non
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"nothing")
-    for file in (tmp_path / "no.onnx", tmp_path / "missing.onnx", SAMPLE[0], BUNDLED_GRAPH):
+    for file in (tmp_path / "no.onnx", SAMPLE[0], BUNDLED_GRAPH):
         with pytest.raises(DetectorError, match=rf"{file.name}: not a YuNet"):
             Teacher(file)
+    with pytest.raises(DetectorError, match=r"missing\.onnx: no model there"):
+        Teacher(tmp_path / "missing.onnx")
 
 
 # The views
@@ -414,6 +416,11 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     Run(plan(1)).keep(tmp_path)
     with pytest.raises(InputError, match="seed was 5, is 6"):
         Run(Plan(steps=1, batch=2, side=64, seed=6)).recall(tmp_path)
+    state = torch.load(tmp_path / "detector.pt", weights_only=True)
+    state["belongs"]["network"]["depths"] = [0, 2, 2]
+    torch.save(state, tmp_path / "detector.pt")
+    with pytest.raises(InputError, match="network was"):
+        Run(plan(1)).recall(tmp_path)
     with pytest.raises(InputError, match="train first"):
         averaged(tmp_path / "nowhere")
 

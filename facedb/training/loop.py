@@ -165,8 +165,8 @@ def _shares_pictures(request: TrainRequest, recipe: Recipe, teacher: Encoder) ->
     if teacher.input_size != recipe.size:
         raise InputError(f"{why}, and it takes {teacher.input_size}: --size {teacher.input_size}")
     if (request.detector == "whole") != (teacher.alignment == "whole"):
-        ways = {"whole": "--detector whole"}
-        way = ways.get(teacher.alignment, "--detector bundled, or none for crops aligned already")
+        aligned = "--detector bundled, or none for crops aligned already"
+        way = "--detector whole" if teacher.alignment == "whole" else aligned
         raise InputError(f"{why}, and it takes no photos cut by {request.detector}: {way}")
     if not recipe.clean_teacher:
         raise InputError(f"{why}, clean: leave --no-clean-teacher out, or take --mix 0 --bend 0")

@@ -216,8 +216,8 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         if not math.isfinite(norm):
             raise TrainingError(
-                f"step {self.step + 1}: the gradient is not finite; the folder holds the last good "
-                "state: go on from it with another seed, or begin anew at a lower rate"
+                f"step {self.step + 1}: the gradient is not finite; begin a new run, in a folder "
+                "of its own, from this one's last checkpoint (--begin) at a lower --rate"
             )
         self.optimiser.step()
         self._follow()
@@ -237,7 +237,7 @@ class Run:
         """Write the checkpoint, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {
-            "belongs": _belongs(self.plan),
+            "belongs": self._belongs(),
             "network": self.network.state_dict(),
             "hints": self.hints.state_dict(),
             "average": self.average,
@@ -247,13 +247,17 @@ class Run:
         }
         save(folder / CHECKPOINT, state)
 
+    def _belongs(self) -> dict[str, Any]:
+        plan = {name: getattr(self.plan, name) for name in ("seed", "batch", "rate", "side")}
+        return plan | {"network": self.network.options}
+
     def recall(self, folder: Path) -> bool:
         """Go on from the checkpoint in a folder; False where there is none.
 
         Raises:
-            InputError: it is damaged, or of a run with another seed, batch, rate or side.
+            InputError: it is damaged, or of a run with another seed, batch, rate, side or network.
         """
-        state = load(folder / CHECKPOINT, _belongs(self.plan))
+        state = load(folder / CHECKPOINT, self._belongs())
         if state is None:
             return False
         self.network.load_state_dict(state["network"])
@@ -301,7 +305,3 @@ def _line(seen: Seen, losses: list[tuple[float, ...]]) -> dict[str, float]:
     means = np.mean(losses, axis=0).round(4).tolist()
     named = dict(zip(PARTS, means, strict=True))
     return {"step": seen.step, "minutes": round(seen.seconds / 60, 2), "rate": seen.rate} | named
-
-
-def _belongs(plan: Plan) -> dict[str, Any]:
-    return {"seed": plan.seed, "batch": plan.batch, "rate": plan.rate, "side": plan.side}

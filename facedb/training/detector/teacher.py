@@ -58,7 +58,9 @@ class Teacher:
             self._input = self._session.get_inputs()[0].name
             self._outputs = [output.name for output in self._session.get_outputs()]
             self.look(np.zeros((64, 64, 3), np.uint8))
-        except (*FAILURES, DecodeError, OSError, KeyError) as error:
+        except OSError as error:
+            raise DetectorError(f"{file}: no model there ({error.strerror})") from error
+        except (*FAILURES, DecodeError, KeyError) as error:
             raise DetectorError(f"{file}: not a YuNet model of any input size") from error
 
     def look(self, view: Pixels) -> tuple[Answers, Maps]:
