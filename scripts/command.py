@@ -21,7 +21,8 @@ class Script(click.Command):
         try:
             return super().invoke(context)
         except FacedbError as error:
-            raise click.ClickException(str(error)) from error
+            click.echo(f"error: {error}", err=True)
+            context.exit(error.exit_code)
 
 
 class Scripts(Script, click.Group):

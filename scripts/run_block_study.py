@@ -38,7 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from documents import fill  # noqa: E402
 from measuring import RESULTS, SHARED, circumstances, rounded, table  # noqa: E402
 
-from facedb.errors import DependencyMissing, FacedbError  # noqa: E402
+from facedb.errors import DependencyMissing  # noqa: E402
 from facedb.study import analysis, cost  # noqa: E402
 from facedb.study.augment import Photos  # noqa: E402
 from facedb.study.blocks import BLOCKS, BlockNetwork, find_block  # noqa: E402
@@ -385,8 +385,4 @@ def report(results: Path, document: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FacedbError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    main()

@@ -100,7 +100,7 @@ def test_the_command_trains_the_recipe(tmp_path: Path) -> None:
         learning_rate=3.2e-4,
         loss="contrastive+0.5*cosface",
         clean_teacher=False,
-        cross_photo=-0.5,
+        cross_photo=0.25,
     )
     photos = tmp_path / "my photos"
     run = TrainRequest(photos, tmp_path / "out", Recipe(), val=photos / "val", detector="none")
