@@ -149,7 +149,7 @@ class FaceDB:
             return named or usual
         # Its file may have moved since; FACEDB_DETECTOR may know where to.
         gone = pin.detector not in WITHOUT_FILE and not os.path.exists(pin.detector)
-        return usual if gone and usual != "bundled" else pin.detector
+        return usual if gone and os.environ.get("FACEDB_DETECTOR") else pin.detector
 
     @property
     def operating(self) -> Operating:

@@ -106,14 +106,13 @@ def main(lfw: Path, cache: Path, candidate: Path | None, out: Path) -> None:
             samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
             named = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
             line.append(named | {"pictures_in_all": in_all} | figures_of(samples, lfw))
-    one_more = line.pop() if candidate is not None else None
-    draw(line, ROOT / "docs" / "encoder-line.png")
     names = ("encoder", "pictures_in_all", "rank_1", "dir_at_0.01")
     rows = [
-        [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]]
-        for row in [*line, *([one_more] if one_more else [])]
+        [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]] for row in line
     ]
     table("LFW", [("", "pictures", "rank-1", "DIR 1 %", "development, DIR 1 %"), *rows])
+    one_more = line.pop() if candidate is not None else None
+    draw(line, ROOT / "docs" / "encoder-line.png")
     measured = {"detector": detector.fingerprint, "line": line, "candidate": one_more}
     finish(begun | measured, [], out)
 

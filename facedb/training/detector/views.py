@@ -20,6 +20,8 @@ from facedb.types import Pixels
 
 SIDE: Final = 192
 PLAIN_GRIDS: Final = (1, 2, 4, 8)
+"""The same of views that are pictures without faces."""
+
 GRIDS: Final = (1, 1, 1, 2, 2, 3, 4)
 """Tiles along a side of a view, drawn evenly: whole views, and mosaics of up to 16 photographs."""
 
@@ -46,6 +48,8 @@ SOFT: Final = 0.2
 """Of the photographs, out of focus for the teacher too, as people in the background are."""
 
 MOST_SOFT: Final = 0.02
+"""The widest blur's standard deviation, in sides of the photograph's tile."""
+
 COVERED: Final = 0.4
 """Of the photographs, with a head and shoulders of another before them."""
 
