@@ -40,6 +40,7 @@ from facedb.training.detector.loop import train as train_on
 from facedb.training.detector.material import gather, hold_out, keep, recall
 from facedb.training.detector.network import DetectorNetwork
 from facedb.training.detector.teacher import Teacher
+from facedb.training.detector.views import SIDE
 from facedb.types import Photo
 
 HELD_OUT, HELD_OUT_SEED = 40, 4
@@ -103,6 +104,7 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
 @click.option("--steps", type=int, help="Batches, over all runs.")
 @click.option("--batch", default=16, show_default=True)
 @click.option("--rate", default=2e-2, show_default=True)
+@click.option("--side", default=SIDE, show_default=True, help="Of a view, a multiple of 32.")
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that make views, 0.7 GB each."
