@@ -214,7 +214,12 @@ def run_of(work: Path) -> dict[str, Any]:
     """How long a run was, by its checkpoint."""
     _, facts = averaged(work)
     minutes = round(facts["seconds"] / 60, 1)
-    return {"views": facts["step"] * facts["batch"], "minutes": minutes, "rate": facts["rate"]}
+    return {
+        "views": facts["step"] * facts["batch"],
+        "side": facts["side"],
+        "minutes": minutes,
+        "rate": facts["rate"],
+    }
 
 
 @main.command()
