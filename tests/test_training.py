@@ -20,6 +20,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import facedb
@@ -31,7 +32,7 @@ from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
 from facedb.photos import walk_people
 from facedb.training.batches import Loader, draw
-from facedb.training.blends import bent, blended
+from facedb.training.blends import bent, blended, crossed, exaggerated, patched
 from facedb.training.data import read_faces
 from facedb.training.depthwise import hasten
 from facedb.training.learner import rate_at
@@ -296,6 +297,38 @@ def test_a_blend_is_both_and_a_bend_of_nothing_is_nothing() -> None:
     assert np.array_equal(blended(one, one, np.random.default_rng(3)), one)
     assert np.array_equal(bent(one, 0.0, np.random.default_rng(1)), one)
     assert 1 < np.abs(bent(one, 0.05, np.random.default_rng(1)).astype(int) - one).mean() < 60
+
+
+def test_each_way_to_blend_takes_what_it_says_from_whom() -> None:
+    photos = sorted(SAMPLE.rglob("*.jpg"))[:9:8]
+    one, two = (np.asarray(Image.open(photo).convert("RGB")) for photo in photos)
+    first, second = one.astype(int), two.astype(int)
+
+    islands = patched(one, two, np.random.default_rng(3)).astype(int)
+    unlike = np.abs(first - second).sum(axis=2) > 60
+    mine = np.abs(islands - first).sum(axis=2) <= 6
+    theirs = np.abs(islands - second).sum(axis=2) <= 6
+    assert 0.1 < mine[unlike].mean() < 0.9
+    assert 0.1 < theirs[unlike].mean() < 0.9
+
+    def coarse(picture: NDArray[Any]) -> NDArray[Any]:
+        small = Image.fromarray(picture.astype(np.uint8)).resize((4, 4), Image.Resampling.BOX)
+        return np.asarray(small).astype(int)
+
+    hybrid = crossed(one, two, np.random.default_rng(3))
+    assert np.abs(coarse(hybrid) - coarse(one)).mean() < 8
+    assert np.abs(coarse(hybrid) - coarse(two)).mean() > 20
+    fine = [np.diff(picture.astype(int), 3, axis=1).ravel() for picture in (hybrid, one, two)]
+    like = np.corrcoef(fine)[0]
+    assert like[2] > 0.8 > 0.4 > like[1]
+
+    away = exaggerated(one, two, np.random.default_rng(3)).astype(int)
+    inside = (away > 0) & (away < 255)
+    assert (((away - first) * (first - second))[inside] >= -np.abs(first - second)[inside]).all()
+    assert np.abs(away - second).mean() > np.abs(first - second).mean()
+    for way in (patched, crossed, exaggerated):
+        itself = way(one, one, np.random.default_rng(1)).astype(int)
+        assert np.abs(itself - first).max() <= 1
 
 
 def test_a_blend_shows_nobody_in_particular(people: Path) -> None:

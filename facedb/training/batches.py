@@ -27,7 +27,7 @@ class Batch:
     Attributes:
         crops: uint8[n, size, size, 3].
         rows: int64[n], which faces of the data they are.
-        labels: int64[n], who they show; -1 for a blend of two people.
+        labels: int64[n], who they show; -1 for a blend of people.
         pictures: int64[n] below `pictures_of`, the same for the same picture until it is renewed.
         clean: uint8[n, size, size, 3], what a teacher is to see, or None where it was asked before.
     """

@@ -3,7 +3,7 @@
 `comsys` is the ConvNeXt-Atto Siamese network for faces under distortion as it was published;
 `efficientnet-siamese` the EfficientNet-B0 study. Where a publication is silent, the value here is
 a choice, and docs/training.md says so. `best` is what the bundled encoder is trained by: aligned
-crops, a teacher, and pictures that are two people blended.
+crops, a teacher, and pictures that are people blended.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Recipe:
     augment: str = _field("published", "published, jitter (for aligned crops), or none.")
     distort: float = _field(0.0, "Share of training photos that meet a distortion in memory.")
     mix: float = _field(
-        0.0, "Share of training pictures that are two people blended; the teacher is asked afresh."
+        0.0, "Share of training pictures that are people blended; the teacher is asked afresh."
     )
     bend: float = _field(
         0.0, "Random bending of faces, in parts of their side; the teacher is asked afresh."
