@@ -21,7 +21,7 @@ from measuring import RESULTS, SHARED, circumstances, finish, rounded, table, un
 
 from facedb.encoder import Encoder, open_encoder
 from facedb.faces import open_detector, use_one_thread
-from facedb.people import walk_people
+from facedb.photos import walk_people
 from facedb.training.data import read_faces
 from facedb.training.teacher import embed, open_teacher
 from facedb.types import Embeddings, Pixels

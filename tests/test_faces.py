@@ -236,20 +236,16 @@ def test_a_photo_is_looked_at_no_larger_than_it_is() -> None:
 
 
 class Eyes(NamedTuple):
-    """A detector, its file, photos of one person each that it sees, and how exactly it does."""
+    """A detector, its file, and photos of one person each that it sees."""
 
     detector: YuNet
     model: Path
     people: list[Photo]
-    likeness: float
-    overlap: float
-    huge: int
 
 
 def eyes_of(model: Path, folder: Path, every: int) -> Eyes:
     files = [min(person.iterdir()) for person in sorted(folder.iterdir())[::every]]
-    exact = (0.9, 0.8, 2600) if model == MODEL else (0.85, 0.7, 2200)
-    return Eyes(YuNet(model), model, [load_photo(file) for file in files], *exact)
+    return Eyes(YuNet(model), model, [load_photo(file) for file in files])
 
 
 @pytest.fixture(
@@ -306,11 +302,10 @@ def test_the_same_faces_as_opencv_finds(model: Path, folder: Path, every: int) -
             assert len(same) > 1
 
 
-@pytest.mark.parametrize("height", [80, 300, None])
+@pytest.mark.parametrize("height", [80, 300, 2600])
 def test_small_and_huge_faces_of_a_large_photo_are_found(
-    tmp_path: Path, eyes: Eyes, height: int | None
+    tmp_path: Path, eyes: Eyes, height: int
 ) -> None:
-    height = height or eyes.huge
     found = eyes.detector.detect(eyes.people[0])[0]
     x, y, width, tall = found.box
     scale = height / tall
@@ -330,7 +325,7 @@ def test_small_and_huge_faces_of_a_large_photo_are_found(
         assert np.abs(large.crop.astype(int) - found.crop).mean() < 25
     # Moved by 8 of its 112 pixels a crop correlates with itself by 0.68.
     likeness = np.corrcoef(large.crop.ravel(), found.crop.ravel())[0, 1]
-    assert likeness > (eyes.likeness if height > 80 else 0.7)
+    assert likeness > (0.9 if height > 80 else 0.7)
 
 
 def test_a_thumbnail_is_enlarged(eyes: Eyes) -> None:
@@ -413,4 +408,4 @@ def test_a_model_of_one_fixed_size_finds_the_same(tmp_path: Path, eyes: Eyes) ->
     expected = eyes.detector.detect(eyes.people[0])[0].box
     for photo in (eyes.people[0], photo_from_array(np.asarray(large))):
         found = np.array(fixed.detect(photo)[0].box) * (eyes.people[0].width / photo.width)
-        assert overlap(found.tolist(), expected) > eyes.overlap
+        assert overlap(found.tolist(), expected) > 0.8
