@@ -196,6 +196,16 @@ def line(found: Json) -> str:
     return markdown(head.split("|"), rows)
 
 
+def agreement(found: Json) -> str:
+    """How far every encoder agrees with its teacher, on faces learned from and on others."""
+    rows = []
+    for row in found["encoders"]:
+        means = [row[part]["mean"] for part in ("trained", "held_out")]
+        rows.append([row["encoder"], *(f"{one:.3f}" for one in (*means, means[0] - means[1]))])
+    head = "cosine to the teacher|faces learned from|people held out|apart"
+    return markdown(head.split("|"), rows)
+
+
 def rejected(quality: Json, photos: str, title: str) -> str:
     """Error of the probes kept, by what turns the worst away, a column a share."""
     found = quality["lfw"][photos]
@@ -293,6 +303,7 @@ def main(results: Path, docs: Path) -> None:
     fill(docs / "models.md", {
         "reached": reached(lfw),
         "line": line(read(results, "encoder-line")),
+        "agreement": agreement(read(results, "agreement")),
         "quality, clean": rejected(quality, "clean", "clean"),
         "quality, mixed": rejected(quality, "mixed", "clean and seven distortions"),
         "hard": hard(read(results, "hard-photos")),
