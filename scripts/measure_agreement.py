@@ -17,7 +17,7 @@ import click
 import numpy as np
 from command import Script
 from evaluate_line import bundles_of_history
-from measuring import RESULTS, SHARED, circumstances, finish, rounded, table, unit
+from measuring import RESULTS, TEACHER, circumstances, finish, rounded, table, unit
 
 from facedb.encoder import Encoder, open_encoder
 from facedb.faces import open_detector, use_one_thread
@@ -26,7 +26,6 @@ from facedb.training.data import read_faces
 from facedb.training.teacher import embed, open_teacher
 from facedb.types import Embeddings, Pixels
 
-TEACHER = SHARED / "models" / "insightface_y1_mobilefacenet_128.onnx"
 SIDE = 112
 
 

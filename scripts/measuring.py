@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 SHARED = ROOT.parent / "shared"
 DETECTOR = SHARED / "models" / "face_detection_yunet_2026may.onnx"
+TEACHER = SHARED / "models" / "insightface_y1_mobilefacenet_128.onnx"
 WRITTEN_AT_ONCE = 10_000
 MB = 1e6
 

@@ -19,13 +19,12 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 import click
 from command import Script
-from measuring import RESULTS, SHARED, circumstances, finish, rounded, table
+from measuring import RESULTS, TEACHER, circumstances, finish, rounded, table
 
 from facedb.training.loop import train
 from facedb.training.recipes import recipe
 from facedb.training.request import TrainRequest
 
-TEACHER = SHARED / "models" / "insightface_y1_mobilefacenet_128.onnx"
 LEVERS: dict[str, dict[str, Any]] = {
     "best": {},
     "no-contrastive": {"loss": "distillation"},

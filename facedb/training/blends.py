@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -53,8 +53,7 @@ def blended(first: Pixels, second: Pixels, rng: np.random.Generator) -> Pixels:
     line = np.linspace(-1, 1, len(first), dtype=np.float32)
     across, down = rng.normal(0, 6, 2) if rng.random() < 0.5 else (0.0, 0.0)
     slope = rng.normal() + across * line[None, :] + down * line[:, None]
-    mask = (1 / (1 + np.exp(-slope))).astype(np.float32)
-    return np.asarray(cv2.blendLinear(first, second, mask, 1 - mask), np.uint8)
+    return _under(slope, first, second)
 
 
 def patched(first: Pixels, second: Pixels, rng: np.random.Generator) -> Pixels:
@@ -62,8 +61,7 @@ def patched(first: Pixels, second: Pixels, rng: np.random.Generator) -> Pixels:
     side, cells = len(first), int(rng.integers(3, 6))
     coarse = rng.normal(0, 4, (cells, cells)).astype(np.float32)
     heights = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    mask = (1 / (1 + np.exp(-heights))).astype(np.float32)
-    return np.asarray(cv2.blendLinear(first, second, mask, 1 - mask), np.uint8)
+    return _under(heights, first, second)
 
 
 def crossed(first: Pixels, second: Pixels, rng: np.random.Generator) -> Pixels:
@@ -100,6 +98,12 @@ def bent(picture: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     return np.asarray(
         cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
+
+
+def _under(heights: NDArray[Any], first: Pixels, second: Pixels) -> Pixels:
+    """The first where the heights are above 0, the second where they are below; smoothly."""
+    mask = (1 / (1 + np.exp(-heights))).astype(np.float32)
+    return np.asarray(cv2.blendLinear(first, second, mask, 1 - mask), np.uint8)
 
 
 def _mirrored(picture: Pixels, rng: np.random.Generator) -> Pixels:
