@@ -32,13 +32,15 @@ from command import Scripts
 from faceless import cifar, mosaics, pieces
 from make_celeba import overlap
 from measuring import DETECTOR, RESULTS, SHARED
+from torch import Tensor
 
 from facedb.faces import ScalePolicy, YuNet, use_one_thread
 from facedb.training.detector.export import LIMIT, to_onnx
-from facedb.training.detector.loop import Plan, Run, Views, averaged
+from facedb.training.detector.loop import CHECKPOINT, Plan, Run, Views, averaged
 from facedb.training.detector.loop import train as train_on
 from facedb.training.detector.material import gather, hold_out, keep, recall
 from facedb.training.detector.network import DetectorNetwork
+from facedb.training.detector.revive import revived
 from facedb.training.detector.teacher import Teacher
 from facedb.training.detector.views import SIDE
 from facedb.types import Photo
@@ -51,6 +53,9 @@ LEARNED, UNSEEN = "012346789", "5"
 USUAL = ScalePolicy().threshold
 LEAST, MOST = 0.2, 0.95
 PHOTOS_EACH = 4
+REVIVING = 256
+"""Views on which a model file's normalisations are measured again."""
+
 MODEL, CARD = "detector.onnx", "detector.json"
 
 WORK = click.option(
@@ -110,7 +115,11 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
     "--workers", default=1, show_default=True, help="Processes that make views, 0.7 GB each."
 )
 @click.option("--threads", default=2, show_default=True)
-@click.option("--begin", type=click.Path(path_type=Path), help="Folder of a run to begin from.")
+@click.option(
+    "--begin",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of a run to begin from, or a model file that `export` wrote.",
+)
 def train(
     work: Path,
     teacher: Path,
@@ -124,7 +133,9 @@ def train(
     Teacher(teacher)  # so that a wrong file is told of here and not by a worker
     torch.set_num_threads(threads)
     plan = Plan(**options)
-    run = Run(plan, averaged(begin)[0] if begin is not None else None)
+    views = Views(recall(work), teacher, plan.seed, plan.side)
+    goes_on = (work / CHECKPOINT).exists()
+    run = Run(plan, weights_of(begin, views) if begin is not None and not goes_on else None)
     if run.recall(work):
         click.echo(f"going on after step {run.step}")
 
@@ -133,7 +144,14 @@ def train(
             log.write(json.dumps(line) + "\n")
         click.echo(json.dumps(line))
 
-    train_on(run, Views(recall(work), teacher, plan.seed, plan.side), work, tell)
+    train_on(run, views, work, tell)
+
+
+def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
+    """What a run begins from: another's average, or a model file made trainable again."""
+    if begin.is_dir():
+        return averaged(begin)[0]
+    return revived(begin, torch.stack([views[number][0] for number in range(REVIVING)]).float())
 
 
 @main.command()
@@ -232,9 +250,22 @@ def run_of(work: Path) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     help="Folder of a run before it, the first first.",
 )
+@click.option(
+    "--after",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Card of the model file that the first of them began from.",
+)
 @click.option("--measured", type=click.Path(path_type=Path), default=RESULTS / "detector.json")
-def card(work: Path, out: Path, shared: Path, begun: tuple[Path, ...], measured: Path) -> None:
+def card(
+    work: Path,
+    out: Path,
+    shared: Path,
+    begun: tuple[Path, ...],
+    after: Path | None,
+    measured: Path,
+) -> None:
     """Write the card of an exported model."""
+    before = json.loads(after.read_text())["training"]["runs"] if after is not None else []
     _, facts = averaged(work)
     people, held = people_of(shared / "data" / "celeba")
     model = (out / MODEL).read_bytes()
@@ -263,7 +294,7 @@ def card(work: Path, out: Path, shared: Path, begun: tuple[Path, ...], measured:
             "turns up to 30 degrees, flips, light, "
             "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
             "the weights (scripts/train_detector.py)",
-            "runs": [run_of(folder) for folder in (*begun, work)],
+            "runs": before + [run_of(folder) for folder in (*begun, work)],
             "seed": facts["seed"],
             "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},
         },

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -18,6 +16,7 @@ from facedb.errors import InputError, TrainingError
 from facedb.training.depthwise import hasten
 from facedb.training.losses import Seen, make_loss
 from facedb.training.networks import build
+from facedb.training.precision import make_optimizer, precision_of
 from facedb.training.recipes import Recipe
 
 
@@ -139,14 +138,13 @@ def optimizer_of(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
         InputError: timm has none of the name.
     """
     try:
-        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        return make_optimizer(
             module,
-            opt=recipe.optimizer,
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
+            recipe.optimizer,
+            recipe.learning_rate,
+            recipe.weight_decay,
             filter_bias_and_bn=False,
         )
-        return optimizer
     except (AssertionError, ValueError, KeyError) as error:
         raise InputError(
             f"--optimizer {recipe.optimizer}: timm has no such optimizer; take adamw, sgd or muon"
@@ -170,20 +168,3 @@ def rate_at(recipe: Recipe, epoch: int, share: float) -> float:
         return recipe.learning_rate
     at = now if recipe.schedule == "cosine-step" else epoch
     return recipe.learning_rate * (1 + math.cos(math.pi * at / recipe.epochs)) / 2
-
-
-def precision_of(wanted: str, device: str) -> torch.dtype:
-    """What the network computes in.
-
-    Raises:
-        InputError: float16 on the CPU.
-    """
-    if wanted == "fp16" and device == "cpu":
-        raise InputError("--precision fp16 needs a GPU; take bf16 or fp32")
-    if wanted != "auto":
-        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[wanted]
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    flags = Path("/proc/cpuinfo")
-    quick = flags.exists() and "amx_bf16" in flags.read_text()
-    return torch.bfloat16 if quick else torch.float32

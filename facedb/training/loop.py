@@ -27,9 +27,10 @@ from facedb.training import checkpoint
 from facedb.training.batches import Batch, Loader, draw, pictures_of
 from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
 from facedb.training.finish import finish
-from facedb.training.learner import Learner, NotFinite, precision_of, rate_at
+from facedb.training.learner import Learner, NotFinite, rate_at
 from facedb.training.losses import Seen, needs_teacher
 from facedb.training.networks import settled
+from facedb.training.precision import precision_of
 from facedb.training.recipes import Recipe, check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share

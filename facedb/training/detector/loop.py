@@ -16,7 +16,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,6 +26,7 @@ from facedb.training.detector.material import Material
 from facedb.training.detector.network import DetectorNetwork, as_rows
 from facedb.training.detector.teacher import Answers, Maps, Teacher
 from facedb.training.detector.views import SIDE, clean_view, worsened
+from facedb.training.precision import make_optimizer
 from facedb.types import Pixels
 
 CHECKPOINT: Final = "detector.pt"
@@ -181,7 +181,7 @@ class Run:
         self.hints = Hints(self.network).to(memory_format=torch.channels_last)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         both = nn.ModuleList([self.network, self.hints])
-        self.optimiser = create_optimizer_v2(both, opt="muon", lr=plan.rate, weight_decay=_DECAY)
+        self.optimiser = make_optimizer(both, "muon", plan.rate, _DECAY)
         self.step, self.seconds = 0, 0.0
 
     def train(self, dataset: Views) -> Iterator[Seen]:

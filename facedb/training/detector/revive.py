@@ -1,0 +1,107 @@
+"""A model file made trainable again: the normalisations that `to_onnx` folds away are put back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from facedb.errors import InputError
+from facedb.training.detector.network import INPUT_SCALE, DetectorNetwork
+
+
+def revived(model: Path, views: Tensor) -> dict[str, Tensor]:
+    """The weights of a network that answers as a model file does, and can go on learning.
+
+    A normalisation that started from the usual values would change every answer as soon as it saw
+    a batch. So each gets the mean and the variance that `views` have there, and the scale and shift
+    that undo them; the kernels get unit length.
+
+    Args:
+        model: what `to_onnx` wrote, of a DetectorNetwork of the usual widths.
+        views: float32[n, 3, H, W] BGR 0..255, like those that will be learned from; a few hundred.
+
+    Raises:
+        InputError: the file is none of ours.
+    """
+    network = DetectorNetwork().eval()
+    _take_up(network, model)
+    moments: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+        moments[norm] = mean, variance  # type: ignore[index]
+
+    hooks = [norm.register_forward_pre_hook(measure) for _, norm in _pairs(network)]
+    with torch.no_grad():
+        network(views)
+        for hook in hooks:
+            hook.remove()
+        for kernel, norm in _pairs(network):
+            _normalise(kernel, norm, *moments[norm])
+    return network.state_dict()
+
+
+def _take_up(network: DetectorNetwork, model: Path) -> None:
+    """The file's kernels and shifts, under normalisations that change nothing."""
+    try:
+        graph = onnx.load(str(model)).graph
+    except Exception as error:  # protobuf's own kinds of error
+        raise InputError(f"{model}: not an ONNX file ({error})") from error
+    values = {
+        one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer
+    }
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    shifted = dict(_pairs(network))
+    own = [one for part in _parts(network) for one in part.modules() if isinstance(one, nn.Conv2d)]
+    if len(own) != len(convolutions):
+        raise InputError(f"{model}: another network's; --begin takes what `export` wrote")
+    with torch.no_grad():
+        for mine, node in zip(own, convolutions, strict=True):
+            kernel, shift = values[casts[node.input[1]]].float(), values[node.input[2]]
+            if kernel.shape != mine.weight.shape:
+                raise InputError(f"{model}: of other widths; --begin takes what `export` wrote")
+            mine.weight.copy_(kernel)
+            if mine in shifted:
+                norm = shifted[mine]
+                norm.bias.copy_(shift)
+                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+            else:
+                mine.bias.copy_(shift)  # type: ignore[union-attr]
+        own[0].weight /= INPUT_SCALE
+
+
+def _parts(network: DetectorNetwork) -> list[nn.Module]:
+    """In the order in which `to_onnx` writes them."""
+    levels = zip(network.stages, network.laterals, strict=True)
+    return [network.stem, *(part for level in levels for part in level), *network.heads]
+
+
+def _pairs(network: DetectorNetwork) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Each convolution that is normalised, with what normalises it."""
+    rows = [list(one) for one in network.modules() if isinstance(one, nn.Sequential)]
+    return [
+        (first, second)
+        for row in rows
+        for first, second in pairwise(row)
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
+    ]
+
+
+def _normalise(kernel: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Bring a kernel to unit length; its normalisation undoes that, and what it does itself."""
+    length = kernel.weight.flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    kernel.weight /= length.view(-1, 1, 1, 1)
+    state: dict[str, Any] = {
+        "running_mean": mean / length,
+        "running_var": variance / length.square(),
+    }
+    state["weight"] = length * torch.sqrt(state["running_var"] + norm.eps)
+    state["bias"] = norm.bias + mean
+    norm.load_state_dict(state, strict=False)

@@ -1,0 +1,60 @@
+"""bfloat16 where the machine multiplies it quickly, float32 elsewhere: the network's and Muon's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, muon
+from torch import Tensor, nn
+
+from facedb.errors import InputError
+
+
+def precision_of(wanted: str, device: str) -> torch.dtype:
+    """What the network computes in.
+
+    Raises:
+        InputError: float16 on the CPU.
+    """
+    if wanted == "fp16" and device == "cpu":
+        raise InputError("--precision fp16 needs a GPU; take bf16 or fp32")
+    if wanted != "auto":
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[wanted]
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if _quick_on_cpu() else torch.float32
+
+
+def make_optimizer(
+    module: nn.Module, name: str, rate: float, decay: float, **options: Any
+) -> torch.optim.Optimizer:
+    """timm's optimizer of the name; Muon's is computed in what the machine is quick in.
+
+    Raises:
+        AssertionError, ValueError, KeyError: timm has none of the name.
+    """
+    muon.zeropower_via_newtonschulz = _orthogonalised
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        module, opt=name, lr=rate, weight_decay=decay, **options
+    )
+    return optimizer
+
+
+_in_bfloat16 = muon.zeropower_via_newtonschulz
+
+
+def _orthogonalised(gradient: Tensor, *rest: Any, **options: Any) -> Tensor:
+    """Muon's Newton-Schulz iteration, which timm runs in bfloat16 whatever the machine.
+
+    A CPU without units for that needs many times as long for it as for the network itself.
+    """
+    kind = torch.bfloat16 if gradient.is_cuda or _quick_on_cpu() else torch.float32
+    orthogonal: Tensor = _in_bfloat16(gradient, *rest, **options, dtype=kind)
+    return orthogonal
+
+
+def _quick_on_cpu() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and "amx_bf16" in flags.read_text()
