@@ -118,7 +118,7 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
 @click.option(
     "--begin",
     type=click.Path(exists=True, path_type=Path),
-    help="Folder of a run to begin from, or a model file that `export` wrote.",
+    help="Folder of a run to begin from, or a model file with its card beside it.",
 )
 def train(
     work: Path,
@@ -151,7 +151,9 @@ def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
     """What a run begins from: another's average, or a model file made trainable again."""
     if begin.is_dir():
         return averaged(begin)[0]
-    return revived(begin, torch.stack([views[number][0] for number in range(REVIVING)]).float())
+    options = json.loads(begin.with_name(CARD).read_text())["architecture_options"]
+    shown = torch.stack([views[number][0] for number in range(REVIVING)]).float()
+    return revived(begin, shown, options)
 
 
 @main.command()

@@ -15,7 +15,7 @@ from facedb.errors import InputError
 from facedb.training.detector.network import INPUT_SCALE, DetectorNetwork
 
 
-def revived(model: Path, views: Tensor) -> dict[str, Tensor]:
+def revived(model: Path, views: Tensor, options: dict[str, Any]) -> dict[str, Tensor]:
     """The weights of a network that answers as a model file does, and can go on learning.
 
     A normalisation that started from the usual values would change every answer as soon as it saw
@@ -23,13 +23,14 @@ def revived(model: Path, views: Tensor) -> dict[str, Tensor]:
     that undo them; the kernels get unit length.
 
     Args:
-        model: what `to_onnx` wrote, of a DetectorNetwork of the usual widths.
+        model: what `to_onnx` wrote.
         views: float32[n, 3, H, W] BGR 0..255, like those that will be learned from; a few hundred.
+        options: of the DetectorNetwork that was written; its card has them.
 
     Raises:
-        InputError: the file is none of ours.
+        InputError: the file is not of such a network.
     """
-    network = DetectorNetwork().eval()
+    network = DetectorNetwork(**options).eval()
     _take_up(network, model)
     moments: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
 
@@ -61,12 +62,14 @@ def _take_up(network: DetectorNetwork, model: Path) -> None:
     shifted = dict(_pairs(network))
     own = [one for part in _parts(network) for one in part.modules() if isinstance(one, nn.Conv2d)]
     if len(own) != len(convolutions):
-        raise InputError(f"{model}: another network's; --begin takes what `export` wrote")
+        raise InputError(f"{model}: not the network of its card; --begin takes what `export` wrote")
     with torch.no_grad():
         for mine, node in zip(own, convolutions, strict=True):
             kernel, shift = values[casts[node.input[1]]].float(), values[node.input[2]]
             if kernel.shape != mine.weight.shape:
-                raise InputError(f"{model}: of other widths; --begin takes what `export` wrote")
+                raise InputError(
+                    f"{model}: not the network of its card; --begin takes what `export` wrote"
+                )
             mine.weight.copy_(kernel)
             if mine in shifted:
                 norm = shifted[mine]
