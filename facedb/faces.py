@@ -66,6 +66,8 @@ class ScalePolicy:
         least_side: a photo whose long side is smaller is enlarged to it.
         rescue_sides: looked at in turn while nothing was found; reducing a photo takes away noise.
         threshold: the least detector score in [0, 1] that is a face.
+        rescue_threshold: the same where it is looked at in turn, for each look at a photo without
+            faces may find one.
         overlap: two finds with a larger intersection over union are one face.
     """
 
@@ -73,6 +75,7 @@ class ScalePolicy:
     least_side: int = 224
     rescue_sides: tuple[int, ...] = (160, 96)
     threshold: float = 0.7
+    rescue_threshold: float = 0.7
     overlap: float = 0.3
 
     def scales(self, long_side: int) -> list[float]:
@@ -84,6 +87,10 @@ class ScalePolicy:
         finest = max(self.least_side, min(self.sides[-1], long_side))
         coarser = [side for side in self.sides[:-1] if side * 1.5 <= finest]
         return [side / long_side for side in (*coarser, finest)]
+
+
+BUNDLED_POLICY: Final = ScalePolicy(rescue_threshold=0.85)
+"""Our own detector learned on noise, and seldom needs to be rescued."""
 
 
 class YuNet:
@@ -114,21 +121,22 @@ class YuNet:
     def detect(self, photo: Photo) -> list[Face]:
         """The faces of a photo, the one that counts first."""
         long_side = max(photo.pixels.shape[:2])
-        passes = [self._look(photo.pixels, scale) for scale in self._policy.scales(long_side)]
-        for side in self._policy.rescue_sides:
+        policy, pixels = self._policy, photo.pixels
+        passes = [self._look(pixels, scale, policy.threshold) for scale in policy.scales(long_side)]
+        for side in policy.rescue_sides:
             if side < long_side and not any(len(rows) for rows in passes):
-                passes.append(self._look(photo.pixels, side / long_side))
+                passes.append(self._look(pixels, side / long_side, policy.rescue_threshold))
         found = np.concatenate(passes)
-        rows = merged(found, _suppress(found, self._policy.overlap))
+        rows = merged(found, _suppress(found, policy.overlap))
         return ranked([_face(row, photo, self._side) for row in rows], photo.width, photo.height)
 
-    def _look(self, pixels: Pixels, scale: float) -> Rows:
+    def _look(self, pixels: Pixels, scale: float, threshold: float) -> Rows:
         """One pass at one scale; the rows are in the pixels given."""
         height, width = pixels.shape[:2]
         if self._network.fixed is not None:
             scale = min(scale, self._network.fixed[0] / height, self._network.fixed[1] / width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        rows = self._network.rows(resize(pixels, size), self._policy.threshold)
+        rows = self._network.rows(resize(pixels, size), threshold)
         rows[:, :14:2] *= width / size[0]
         rows[:, 1:14:2] *= height / size[1]
         return rows
@@ -252,7 +260,7 @@ def open_detector(spec: str | None, side: int = CROP_SIDE) -> Detector:
     """
     match spec or os.environ.get("FACEDB_DETECTOR"):
         case None | "" | "bundled":
-            return YuNet(BUNDLED, side=side, name="bundled")
+            return YuNet(BUNDLED, BUNDLED_POLICY, side, "bundled")
         case "none":
             return CropsOnly(side)
         case "whole":

@@ -50,7 +50,7 @@ from measuring import (
 )
 from train_detector import CIFAR, people_of
 
-from facedb.faces import ScalePolicy, YuNet, overlaps, use_one_thread
+from facedb.faces import BUNDLED_POLICY, ScalePolicy, YuNet, overlaps, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.training.detector.export import LIMIT
 from facedb.training.distortions import KINDS, distort
@@ -136,7 +136,8 @@ class Pair:
 
     @classmethod
     def open(cls, model: Path, yunet: Path) -> Pair:
-        return cls(YuNet(model), YuNet(yunet), YuNet(yunet, ScalePolicy(threshold=DOUBT)))
+        doubtful = YuNet(yunet, ScalePolicy(threshold=DOUBT))
+        return cls(YuNet(model, BUNDLED_POLICY), YuNet(yunet), doubtful)
 
     def compare(self, files: Sequence[Path], label: str) -> dict[str, Any]:
         tally, itself = Tally(), Tally()

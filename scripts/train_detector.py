@@ -34,7 +34,7 @@ from make_celeba import overlap
 from measuring import DETECTOR, RESULTS, SHARED
 from torch import Tensor
 
-from facedb.faces import ScalePolicy, YuNet, use_one_thread
+from facedb.faces import BUNDLED_POLICY, YuNet, use_one_thread
 from facedb.training.detector.export import LIMIT, to_onnx
 from facedb.training.detector.loop import CHECKPOINT, Plan, Run, Views, averaged
 from facedb.training.detector.loop import train as train_on
@@ -50,7 +50,7 @@ CIFAR = Path("data") / "cifar10" / "cifar10_jpg.tar.xz"
 LEARNED, UNSEEN = "012346789", "5"
 """Last digits of the CIFAR-10 pictures that are trained on, and that the threshold is found on."""
 
-USUAL = ScalePolicy().threshold
+USUAL = BUNDLED_POLICY.threshold
 LEAST, MOST = 0.2, 0.95
 PHOTOS_EACH = 4
 REVIVING = 256
@@ -163,7 +163,7 @@ def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
 @TEACHER
 @click.option(
     "--false-faces",
-    default=3.0,
+    default=3.5,
     show_default=True,
     help="At most so many on 100 photos without faces, on which the teacher finds none.",
 )
@@ -178,11 +178,8 @@ def export(work: Path, out: Path, shared: Path, teacher: Path, false_faces: floa
     network = DetectorNetwork(**facts["network"])
     network.load_state_dict(weights)
     kinds = faceless_photos(shared, YuNet(teacher), teacher)
-    with TemporaryDirectory() as folder:
-        plain = Path(folder) / MODEL
-        plain.write_bytes(to_onnx(network))
-        threshold = least_threshold(plain, kinds, false_faces)
-    model = to_onnx(network, logit(USUAL) - logit(threshold))
+    threshold = least_threshold(network, kinds, false_faces)
+    model = moved(network, threshold)
     if len(model) > LIMIT:
         raise click.ClickException(f"{len(model)} bytes are more than {LIMIT}")
     out.mkdir(parents=True, exist_ok=True)
@@ -207,11 +204,14 @@ def faceless_photos(shared: Path, yunet: YuNet, teacher: Path) -> list[list[Phot
     return [[photo for photo in photos if not yunet.detect(photo)] for photos in kinds]
 
 
-def least_threshold(model: Path, kinds: list[list[Photo]], most: float) -> float:
+def least_threshold(network: DetectorNetwork, kinds: list[list[Photo]], most: float) -> float:
     """The least that finds no more than `most` faces on 100 photos of any kind; to 0.005."""
 
     def too_many(threshold: float) -> bool:
-        detector = YuNet(model, ScalePolicy(threshold=threshold))
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / MODEL
+            file.write_bytes(moved(network, threshold))
+            detector = YuNet(file, BUNDLED_POLICY)
         return any(
             100 * sum(len(detector.detect(photo)) for photo in photos) > most * len(photos)
             for photos in kinds
@@ -224,6 +224,11 @@ def least_threshold(model: Path, kinds: list[list[Photo]], most: float) -> float
         middle = (low + high) / 2
         low, high = (middle, high) if too_many(middle) else (low, middle)
     return high
+
+
+def moved(network: DetectorNetwork, threshold: float) -> bytes:
+    """The model file whose score at this threshold is the usual one."""
+    return to_onnx(network, logit(USUAL) - logit(threshold))
 
 
 def logit(share: float) -> float:

@@ -357,6 +357,19 @@ def test_a_photo_full_of_noise_is_looked_at_again_reduced() -> None:
     assert found > 0.9 * len(eyes.people)
 
 
+def test_a_reduced_photo_must_be_surer_to_count() -> None:
+    """A sample face under noise that hides it from the first look; one look again finds it."""
+    file = sorted(SAMPLE.glob("*/01.jpg"))[0]
+    large = np.asarray(Image.open(file).convert("RGB").resize((480, 480)), float)
+    noise = np.random.default_rng(1).normal(0, 140, large.shape)
+    photo = photo_from_array((large + noise).clip(0, 255).astype(np.uint8))
+    assert not YuNet(BUNDLED, ScalePolicy(rescue_sides=())).detect(photo)
+    (face,) = YuNet(BUNDLED, ScalePolicy(rescue_threshold=0.1)).detect(photo)
+    for least, found in ((face.score - 0.01, 1), (face.score + 0.01, 0)):
+        policy = ScalePolicy(rescue_sides=(160,), rescue_threshold=least)
+        assert len(YuNet(BUNDLED, policy).detect(photo)) == found
+
+
 def test_the_landmarks_tilt_with_the_head(eyes: Eyes) -> None:
     tilt = turned(-np.pi / 18, 1.0, (0, 0))
     errors: list[float] = []

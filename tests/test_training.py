@@ -37,6 +37,7 @@ from facedb.training.data import read_faces
 from facedb.training.depthwise import hasten
 from facedb.training.learner import rate_at
 from facedb.training.loop import train
+from facedb.training.precision import make_optimizer
 from facedb.training.recipes import RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
 from facedb.training.teacher import Memory, open_teacher
@@ -286,6 +287,21 @@ def test_a_teacher_of_blends_takes_what_the_student_takes(
 def test_the_rate_never_rises_above_the_highest() -> None:
     plan = recipe("best", {"warmup": 1e-4})
     assert rate_at(plan, 0, 0.0) <= plan.learning_rate
+
+
+def test_muon_rounds_to_bfloat16_only_where_the_processor_has_units_for_it() -> None:
+    """A square weight at rate 1 from zero: after a step it is the orthogonal factor, negated."""
+    layer = torch.nn.Linear(25, 25, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    optimizer = make_optimizer(layer, "muon", 1.0, 0.0)
+    layer.weight.grad = torch.randn(25, 25, generator=torch.Generator().manual_seed(1))
+    optimizer.step()
+    weight = layer.weight.detach()
+    left, _, right = torch.linalg.svd(layer.weight.grad)
+    assert torch.allclose(weight, -(left @ right), atol=0.05)
+    rounded = torch.equal(weight, weight.bfloat16().float())
+    flags = Path("/proc/cpuinfo")
+    assert rounded == (flags.exists() and "amx_bf16" in flags.read_text())
 
 
 def test_a_blend_is_both_and_a_bend_of_nothing_is_nothing() -> None:
