@@ -37,6 +37,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "new-each-epoch": {"renew": 1},
     "no-average": {"ema": 0.0},
     "adamw": {"optimizer": "adamw", "learning_rate": 1e-3},
+    "with-relational": {"loss": "distillation+0.1*contrastive+0.3*relational"},
     "with-cosface": {"loss": "distillation+0.1*contrastive+0.02*cosface"},
     "patch-4": {"network_options": "patch_size=4,act_layer=relu,ls_init_value=None"},
 }

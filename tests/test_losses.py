@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedb.errors import InputError
-from facedb.training.losses import Angular, Contrastive, Distillation, Seen, Triplet, make_loss
+from facedb.training.losses import (
+    Angular,
+    Contrastive,
+    Distillation,
+    Relational,
+    Seen,
+    Triplet,
+    make_loss,
+)
 
 
 def on_circle(*degrees: float) -> Tensor:
@@ -104,6 +112,25 @@ def test_distillation_leaves_out_photos_the_teacher_did_not_see() -> None:
     batch = Seen(torch.tensor([0, 1]), False, targets, known)
     loss = Distillation()(on_circle(60, 180), batch)
     assert loss.item() == pytest.approx(1 - 0.5, abs=1e-6)
+
+
+def test_relations_are_those_of_photos_that_the_teacher_saw() -> None:
+    """Three photos known, one not: chords over their mean, half the squared differences."""
+    targets, known = on_circle(0, 60, 180, 300), torch.tensor([True, True, True, False])
+    batch = Seen(torch.tensor([0, 1, 2, 3]), False, targets, known)
+
+    def chords(*pairs: tuple[float, float]) -> list[float]:
+        lengths = [2 * math.sin(math.radians(abs(a - b) / 2)) for a, b in pairs]
+        return [length / (sum(lengths) / len(lengths)) for length in lengths]
+
+    own = chords((0, 90), (0, 120), (90, 120))
+    theirs = chords((0, 60), (0, 180), (60, 180))
+    by_hand = sum((a - b) ** 2 / 2 for a, b in zip(own, theirs, strict=True)) / 3
+    assert Relational()(on_circle(0, 90, 120, 7), batch).item() == pytest.approx(by_hand, abs=1e-6)
+    alike = Relational()(on_circle(40, 100, 220, 7), batch)  # the teacher's, turned by 40 degrees
+    assert alike.item() == pytest.approx(0, abs=1e-6)
+    nobody = Seen(batch.labels, False, targets, torch.tensor([True, False, False, False]))
+    assert Relational()(targets, nobody).item() == 0
 
 
 def test_sums_weigh_their_parts() -> None:

@@ -253,6 +253,27 @@ def test_distillation_draws_the_student_to_its_teacher(people: Path, tmp_path: P
     assert np.sum(teacher * student, axis=1).mean() > 0.5
 
 
+def test_relations_are_learned_from_a_teacher_of_another_width(
+    people: Path, tmp_path: Path
+) -> None:
+    made = request(
+        people, tmp_path / "run", loss="relational", teacher="bundled", sampler="pk", dim=32,
+        photos_per_person=2, learning_rate=2e-3, epochs=12,
+    )  # fmt: skip
+    report = train(made)
+    photos = sorted((people / "train").glob("*/*.jpg"))
+    crops = np.stack([np.asarray(Image.open(photo).convert("RGB")) for photo in photos])
+    teacher = open_encoder("bundled", "cpu").embed(np.ascontiguousarray(crops[:, 24:136, 24:136]))
+    with FaceDB(tmp_path / "g", Settings(encoder=report.encoder, detector="none")) as db:
+        student = db.encoder.embed(
+            np.stack([db.detector.detect(facedb.identify.load_photo(p))[0].crop for p in photos])
+        )
+    assert student.shape[1] == 32
+    pairs = np.triu_indices(len(photos), 1)
+    distances = [np.linalg.norm(e[pairs[0]] - e[pairs[1]], axis=1) for e in (student, teacher)]
+    assert np.corrcoef(distances)[0, 1] > 0.5
+
+
 def test_blends_teach_what_the_teacher_says_of_them(people: Path, tmp_path: Path) -> None:
     changes = {"network": "test_convnext", "network_options": "", "size": 112, "epochs": 3}
     changes |= {"batch_size": 8, "teacher": "bundled", "seed": 4, "warmup": 0.0, "ema": 0.5}

@@ -28,10 +28,10 @@ from facedb.training.batches import Batch, Loader, draw, pictures_of
 from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
 from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
-from facedb.training.losses import Seen, needs_teacher
+from facedb.training.losses import Seen
 from facedb.training.networks import settled
 from facedb.training.precision import precision_of
-from facedb.training.recipes import Recipe, check
+from facedb.training.recipes import Recipe, check, needs_teacher
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
 from facedb.training.teacher import Answers, Memory, ask, open_teacher
@@ -143,12 +143,12 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
 
 
 def _teacher(request: TrainRequest, recipe: Recipe, device: str) -> Encoder | None:
-    if not needs_teacher(recipe.loss):
+    if not needs_teacher(recipe):
         return None
     if not recipe.teacher:
         raise InputError(f"--loss {recipe.loss}: name the teacher with --teacher")
     teacher = open_teacher(recipe.teacher, device, precision_of(recipe.precision, device))
-    if teacher.dim != recipe.dim:
+    if teacher.dim != recipe.dim and "distillation" in recipe.loss:
         raise InputError(f"the teacher's embeddings have length {teacher.dim}: --dim {teacher.dim}")
     if _asks_afresh(recipe):
         _shares_pictures(request, recipe, teacher)

@@ -136,6 +136,21 @@ class Distillation(nn.Module):
         return _mean_or_zero(apart[seen.known])
 
 
+class Relational(nn.Module):
+    """Huber's loss of the distances between photos, each in units of their mean, to the teacher's.
+
+    Park, Kim, Lu and Cho, Relational Knowledge Distillation, CVPR 2019, eqs. 4 to 6; over pairs of
+    photos in both of which the teacher saw a face. Its embeddings may have another width.
+    """
+
+    def forward(self, embeddings: Tensor, seen: Seen) -> Tensor:
+        """embeddings float32[n, d] unit rows -> scalar; 0 where fewer than two are known."""
+        if seen.targets is None or seen.known is None:
+            raise InputError("--loss relational: name the teacher with --teacher")
+        own, theirs = (_potentials(rows[seen.known]) for rows in (embeddings, seen.targets))
+        return _mean_or_zero(F.smooth_l1_loss(own, theirs, reduction="none"))
+
+
 class Sum(nn.Module):
     """Losses added up, each times its weight."""
 
@@ -165,11 +180,6 @@ def make_loss(words: str, *, margin: float, people: int, dim: int) -> Sum:
     return Sum(parts)
 
 
-def needs_teacher(words: str) -> bool:
-    """Whether the loss named has a distillation part."""
-    return "distillation" in words
-
-
 def _weight(text: str, part: str) -> float:
     try:
         weight = float(text or 1)
@@ -192,15 +202,24 @@ def _loss(name: str, margin: float, people: int, dim: int) -> nn.Module:
             return Angular(people, dim, angle=0.5)
         case "distillation":
             return Distillation()
+        case "relational":
+            return Relational()
     raise InputError(
         f"--loss {name}: no such loss; take contrastive, triplet, cosface, arcface, distillation, "
-        "or a sum such as contrastive+0.5*cosface"
+        "relational, or a sum such as contrastive+0.5*cosface"
     )
 
 
 def squared_distances(embeddings: Tensor) -> Tensor:
     """float32[n, n] in [0, 4], of unit rows float32[n, d]."""
     return (2 - 2 * embeddings @ embeddings.T).clamp(min=0)
+
+
+def _potentials(rows: Tensor) -> Tensor:
+    """float32[m (m - 1) / 2], the distances of unit rows float32[m, d] over their mean."""
+    first, second = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+    distances = (squared_distances(rows)[first, second] + _TINY).sqrt()
+    return distances / distances.mean()
 
 
 def all_pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,8 @@ class Recipe:
     dim: int = _field(128, "Length of the embedding.")
     loss: str = _field(
         "contrastive",
-        "contrastive, triplet, cosface, arcface, distillation, or a sum: contrastive+0.5*cosface",
+        "contrastive, triplet, cosface, arcface, distillation, relational, or a sum: "
+        "contrastive+0.5*cosface",
     )
     margin: float = _field(1.0, "The contrastive loss's margin, a distance in (0, 2].")
     sampler: str = _field("pairs", "pairs, or pk: people x photos, for mined losses.")
@@ -63,7 +64,9 @@ class Recipe:
     select: str = _field("pair_accuracy", "The validation figure that picks the best epoch.")
     patience: int = _field(0, "Stop after so many epochs without a better one; 0 never.")
     renew: int = _field(1, "Epochs that blended and bent pictures are kept before new ones.")
-    teacher: str = _field("", "Of distillation: bundled, a bundle folder, timm:MODEL or an .onnx.")
+    teacher: str = _field(
+        "", "Whom to learn from: bundled, a bundle folder, timm:MODEL or an .onnx."
+    )
     clean_teacher: bool = _field(
         True, "The teacher sees the clean photo, the student its versions."
     )
@@ -150,7 +153,7 @@ def check(recipe: Recipe) -> None:
         raise _refused("warmup", recipe.warmup, f"it must end before the {recipe.epochs} epochs do")
     if not (0 <= recipe.mix <= 1 and 0 <= recipe.bend <= 0.2):
         raise InputError("--mix lies in [0, 1], --bend in [0, 0.2]")
-    if recipe.mix and "distillation" not in recipe.loss:
+    if recipe.mix and not needs_teacher(recipe):
         raise InputError(
             f"--mix {recipe.mix}: only a teacher knows who a blend is; add distillation to --loss"
         )
@@ -158,6 +161,11 @@ def check(recipe: Recipe) -> None:
         raise _refused(
             "batch_size", recipe.batch_size, f"take a multiple of {recipe.photos_per_person}"
         )
+
+
+def needs_teacher(recipe: Recipe) -> bool:
+    """Whether its loss has a part that asks a teacher."""
+    return "distillation" in recipe.loss or "relational" in recipe.loss
 
 
 def _refused(name: str, value: object, way: str) -> InputError:
