@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from documents import fill, markdown  # noqa: E402
-from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish  # noqa: E402
+from measuring import DETECTOR, RESULTS, TEACHER, circumstances, finish  # noqa: E402
 
 from facedb.encoder import open_encoder  # noqa: E402
 from facedb.faces import open_detector  # noqa: E402
@@ -51,7 +51,6 @@ from facedb.training.request import EpochRow, TrainRequest  # noqa: E402
 from facedb.training.teacher import embed, open_teacher  # noqa: E402
 from facedb.training.validation import validate  # noqa: E402
 
-TEACHER = SHARED / "models" / "insightface_y1_mobilefacenet_128.onnx"
 MINED = {"sampler": "pk", "batch_size": 64, "cross_photo": -1.0}
 MARGINS = (0.6, 0.8, 1.0, 1.2, 1.41, 1.7, 2.0)
 
