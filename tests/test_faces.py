@@ -180,15 +180,16 @@ def test_the_bundled_detector_finds_sample_people_where_they_are() -> None:
     wanted = template(112) + 24 + (150, 60)
     eyes = np.linalg.norm(wanted[1] - wanted[0])
     errors = []
-    for photo in sorted(SAMPLE.rglob("*.jpg"))[::8]:
+    for photo in sorted(SAMPLE.rglob("*.jpg")):
         with Image.open(photo) as image:
             canvas = Image.new("RGB", (400, 300), (120, 130, 140))
             canvas.paste(image.convert("RGB"), (150, 60))
         (face,) = detector.detect(photo_from_array(np.asarray(canvas)))
         errors.append(np.linalg.norm(face.landmarks - wanted, axis=1).mean() / eyes)
-    # YuNet of May 2026 is 0.087 of the eyes' distance off in the mean of all, 0.103 at worst here.
-    assert np.mean(errors) < 0.1
-    assert max(errors) < 0.13
+    # YuNet of May 2026 is 0.087 of the eyes' distance off in the mean, 0.127 at worst.
+    assert np.mean(errors) < 0.095
+    assert np.percentile(errors, 95) < 0.13
+    assert max(errors) < 0.14
 
 
 def test_the_environment_names_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
