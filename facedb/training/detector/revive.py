@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -52,7 +53,7 @@ def _take_up(network: DetectorNetwork, model: Path) -> None:
     """The file's kernels and shifts, under normalisations that change nothing."""
     try:
         graph = onnx.load(str(model)).graph
-    except Exception as error:  # protobuf's own kinds of error
+    except DecodeError as error:
         raise InputError(f"{model}: not an ONNX file ({error})") from error
     values = {
         one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer
