@@ -151,7 +151,10 @@ def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
     """What a run begins from: another's average, or a model file made trainable again."""
     if begin.is_dir():
         return averaged(begin)[0]
-    options = json.loads(begin.with_name(CARD).read_text())["architecture_options"]
+    beside = begin.with_name(CARD)
+    if not beside.is_file():
+        raise click.ClickException(f"{begin}: {beside} is not there, which says what network it is")
+    options = json.loads(beside.read_text())["architecture_options"]
     shown = torch.stack([views[number][0] for number in range(REVIVING)]).float()
     return revived(begin, shown, options)
 
