@@ -48,7 +48,7 @@ from measuring import (
     rounded,
     spread,
 )
-from train_detector import CIFAR, people_of
+from train_detector import CIFAR, people_of, photos_of
 
 from facedb.faces import BUNDLED_POLICY, ScalePolicy, YuNet, overlaps, use_one_thread
 from facedb.photos import load_photo, photo_from_array
@@ -330,7 +330,7 @@ def main(
     pair = Pair.open(model, yunet)
     celeba = shared / "data" / "celeba"
     _, held = people_of(celeba)
-    files = [file for name in held for file in sorted((celeba / "photos" / name).glob("*.webp"))]
+    files = photos_of(celeba, held)
     lfw = sorted((shared / "data" / "lfw" / "images").glob("*/*.webp"))
     held_files = chosen(files, celeba_count, seed)
     result["celeba_held_out"] = pair.compare(held_files, "CelebA")

@@ -21,10 +21,11 @@ import numpy as np
 from bench_detection import development_photos
 from command import Script
 from faceless import cifar, mosaics, pieces
+from froc import scores_at
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
-from train_detector import CIFAR, people_of
+from train_detector import CIFAR, people_of, photos_of
 
-from facedb.faces import BUNDLED, SAME, ScalePolicy, YuNet, overlaps, use_one_thread
+from facedb.faces import BUNDLED, ScalePolicy, YuNet, use_one_thread
 from facedb.photos import photo_from_array
 from facedb.training.distortions import KINDS, SEVERITIES, distort
 from facedb.types import Face, Photo
@@ -39,11 +40,6 @@ def policy_of(least: float | None) -> ScalePolicy:
     return ScalePolicy(rescue_threshold=least)
 
 
-def found(clean: Face, faces: list[Face]) -> bool:
-    boxes = np.array([face.box for face in faces]).reshape(-1, 4)
-    return bool((overlaps(np.array(clean.box), boxes) >= SAME).any())
-
-
 def row_of(
     detector: YuNet, bare: dict[str, list[Photo]], worse: dict[str, list[tuple[Photo, Face]]]
 ) -> dict[str, Any]:
@@ -53,7 +49,9 @@ def row_of(
         for kind, photos in bare.items()
     }
     shares = {
-        kind: rounded(float(np.mean([found(face, detector.detect(one)) for one, face in scenes])))
+        kind: rounded(
+            float(np.mean([scores_at([face], detector.detect(one))[0] > 0 for one, face in scenes]))
+        )
         for kind, scenes in worse.items()
     }
     return {"false_per_100": false, "found": shares}
@@ -70,10 +68,10 @@ def main(shared: Path, yunet: Path, count: int, seed: int, out: Path) -> None:
     result = circumstances(seed) | {"photos": count, "severity": SEVERITIES[-1], "detectors": {}}
     theirs = YuNet(yunet)
     celeba = shared / "data" / "celeba"
-    held = [file for name in people_of(celeba)[1] for file in (celeba / "photos" / name).iterdir()]
+    held = photos_of(celeba, people_of(celeba)[1])
     kinds = {
         "cifar_mosaics": mosaics(cifar(shared / CIFAR, "test"), seed),
-        "celeba_pieces": pieces(sorted(held), yunet, seed),
+        "celeba_pieces": pieces(held, yunet, seed),
     }
     bare = {
         kind: [photo for photo in photos if not theirs.detect(photo)]

@@ -81,6 +81,11 @@ def people_of(celeba: Path) -> tuple[list[str], list[str]]:
     return [name for name in people if name not in alike and name not in held], held
 
 
+def photos_of(celeba: Path, people: list[str]) -> list[Path]:
+    """The photographs of these people, in their order."""
+    return [file for name in people for file in sorted((celeba / "photos" / name).glob("*.webp"))]
+
+
 @click.group(cls=Scripts, help=__doc__)
 def main() -> None:
     """The four steps."""
@@ -94,7 +99,7 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
     """Gather what views are cut from."""
     celeba = shared / "data" / "celeba"
     people, _ = people_of(celeba)
-    files = [file for name in people for file in sorted((celeba / "photos" / name).glob("*.webp"))]
+    files = photos_of(celeba, people)
     plain = cifar(shared / CIFAR, "train", LEARNED)
     with click.progressbar(files, label="reading") as bar:
         material = gather(bar, plain, teacher)
@@ -198,11 +203,7 @@ def faceless_photos(shared: Path, yunet: YuNet, teacher: Path) -> list[list[Phot
     pictures = cifar(shared / CIFAR, "train", UNSEEN)
     celeba = shared / "data" / "celeba"
     people, _ = people_of(celeba)
-    files = [
-        file
-        for name in people
-        for file in sorted((celeba / "photos" / name).glob("*.webp"))[:PHOTOS_EACH]
-    ]
+    files = [file for name in people for file in photos_of(celeba, [name])[:PHOTOS_EACH]]
     kinds = mosaics(pictures, 1) + mosaics(pictures, 2), pieces(files, teacher, 1)
     return [[photo for photo in photos if not yunet.detect(photo)] for photos in kinds]
 

@@ -147,7 +147,11 @@ class Relational(nn.Module):
         """embeddings float32[n, d] unit rows -> scalar; 0 where fewer than two are known."""
         if seen.targets is None or seen.known is None:
             raise InputError("--loss relational: name the teacher with --teacher")
-        own, theirs = (_potentials(rows[seen.known]) for rows in (embeddings, seen.targets))
+        labels = seen.labels[seen.known]
+        own, theirs = (
+            _potentials(all_pairs(rows[seen.known], labels)[0])
+            for rows in (embeddings, seen.targets)
+        )
         return _mean_or_zero(F.smooth_l1_loss(own, theirs, reduction="none"))
 
 
@@ -215,18 +219,17 @@ def squared_distances(embeddings: Tensor) -> Tensor:
     return (2 - 2 * embeddings @ embeddings.T).clamp(min=0)
 
 
-def _potentials(rows: Tensor) -> Tensor:
-    """float32[m (m - 1) / 2], the distances of unit rows float32[m, d] over their mean."""
-    first, second = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
-    distances = (squared_distances(rows)[first, second] + _TINY).sqrt()
-    return distances / distances.mean()
-
-
 def all_pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances float32[n (n - 1) / 2] of each two rows, and whether they are of one."""
     first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
     squared = squared_distances(embeddings)[first, second]
     return squared, labels[first] == labels[second]
+
+
+def _potentials(squared: Tensor) -> Tensor:
+    """Distances over their mean, of squared distances float32[m]."""
+    distances = (squared + _TINY).sqrt()
+    return distances / distances.mean()
 
 
 def _mean_or_zero(terms: Tensor) -> Tensor:

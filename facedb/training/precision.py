@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def _orthogonalised(gradient: Tensor, *rest: Any, **options: Any) -> Tensor:
     return orthogonal
 
 
+@cache
 def _quick_on_cpu() -> bool:
     flags = Path("/proc/cpuinfo")
     return flags.exists() and "amx_bf16" in flags.read_text()

@@ -17,7 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from facedb.training.detector.network import INPUT_SCALE, STRIDES, VALUES, Block, DetectorNetwork
+from facedb.training.detector.network import (
+    INPUT_SCALE,
+    STRIDES,
+    VALUES,
+    Block,
+    DetectorNetwork,
+    normalised,
+)
 
 LIMIT: Final = 500_000
 """Bytes that the file may have."""
@@ -53,11 +60,8 @@ def to_onnx(network: DetectorNetwork, offset: float = 0.0) -> bytes:
 def _fused(network: DetectorNetwork, offset: float) -> DetectorNetwork:
     """A copy whose normalisations, input scale and score correction lie in its convolutions."""
     fused = copy.deepcopy(network).cpu().float().eval()
-    for module in fused.modules():
-        if isinstance(module, nn.Sequential) and len(module) > 1:
-            first, second = module[0], module[1]
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                module[0], module[1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    for row, kernel, norm in normalised(fused):
+        row[0], row[1] = fuse_conv_bn_eval(kernel, norm), nn.Identity()
     fused.stem[0][0].weight.data *= INPUT_SCALE  # type: ignore[index]
     for head in fused.heads:
         head[-1].bias.data[0] += offset  # type: ignore[index]

@@ -147,6 +147,18 @@ def _head(width: int) -> nn.Sequential:
     return nn.Sequential(Block(width, width), answer)
 
 
+def normalised(
+    network: nn.Module,
+) -> list[tuple[nn.Sequential, nn.Conv2d, nn.BatchNorm2d]]:
+    """The rows of layers that begin with a convolution and its normalisation, and these two."""
+    rows = [row for row in network.modules() if isinstance(row, nn.Sequential) and len(row) > 1]
+    return [
+        (row, row[0], row[1])
+        for row in rows
+        if isinstance(row[0], nn.Conv2d) and isinstance(row[1], nn.BatchNorm2d)
+    ]
+
+
 def as_rows(maps: Sequence[Tensor]) -> Tensor:
     """float[n, c, h, w] a stride -> float[n, cells, c], the finest stride first."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).float()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from facedb.errors import InputError
-from facedb.training.detector.network import INPUT_SCALE, DetectorNetwork
+from facedb.training.detector.network import INPUT_SCALE, DetectorNetwork, normalised
 
 
 def revived(model: Path, views: Tensor, options: dict[str, Any]) -> dict[str, Tensor]:
@@ -32,70 +31,58 @@ def revived(model: Path, views: Tensor, options: dict[str, Any]) -> dict[str, Te
         InputError: the file is not of such a network.
     """
     network = DetectorNetwork(**options).eval()
-    _take_up(network, model)
-    moments: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
+    pairs = [(kernel, norm) for _, kernel, norm in normalised(network)]
+    _take_up(network, dict(pairs), model)
+    moments: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
-        moments[norm] = mean, variance  # type: ignore[index]
+        moments[norm] = mean, variance
 
-    hooks = [norm.register_forward_pre_hook(measure) for _, norm in _pairs(network)]
+    hooks = [norm.register_forward_pre_hook(measure) for _, norm in pairs]
     with torch.no_grad():
         network(views)
         for hook in hooks:
             hook.remove()
-        for kernel, norm in _pairs(network):
+        for kernel, norm in pairs:
             _normalise(kernel, norm, *moments[norm])
     return network.state_dict()
 
 
-def _take_up(network: DetectorNetwork, model: Path) -> None:
+def _take_up(network: DetectorNetwork, norms: dict[Any, Any], model: Path) -> None:
     """The file's kernels and shifts, under normalisations that change nothing."""
+    own = [one for part in _parts(network) for one in part.modules() if isinstance(one, nn.Conv2d)]
+    written = _convolutions(model)
+    if [kernel.shape for kernel, _ in written] != [one.weight.shape for one in own]:
+        raise InputError(f"{model}: not the network of its card; --begin takes what `export` wrote")
+    with torch.no_grad():
+        for mine, (kernel, shift) in zip(own, written, strict=True):
+            mine.weight.copy_(kernel)
+            norms.get(mine, mine).bias.copy_(shift)
+        for norm in norms.values():
+            norm.running_var.fill_(1 - norm.eps)
+        own[0].weight /= INPUT_SCALE
+
+
+def _convolutions(model: Path) -> list[tuple[Tensor, Tensor]]:
+    """The kernels and shifts of a file, in its order."""
     try:
         graph = onnx.load(str(model)).graph
     except DecodeError as error:
         raise InputError(f"{model}: not an ONNX file ({error})") from error
-    values = {
-        one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer
-    }
+    values = {one.name: torch.tensor(numpy_helper.to_array(one)) for one in graph.initializer}
     casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    shifted = dict(_pairs(network))
-    own = [one for part in _parts(network) for one in part.modules() if isinstance(one, nn.Conv2d)]
-    if len(own) != len(convolutions):
-        raise InputError(f"{model}: not the network of its card; --begin takes what `export` wrote")
-    with torch.no_grad():
-        for mine, node in zip(own, convolutions, strict=True):
-            kernel, shift = values[casts[node.input[1]]].float(), values[node.input[2]]
-            if kernel.shape != mine.weight.shape:
-                raise InputError(
-                    f"{model}: not the network of its card; --begin takes what `export` wrote"
-                )
-            mine.weight.copy_(kernel)
-            if mine in shifted:
-                norm = shifted[mine]
-                norm.bias.copy_(shift)
-                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
-            else:
-                mine.bias.copy_(shift)  # type: ignore[union-attr]
-        own[0].weight /= INPUT_SCALE
+    inputs = [list(node.input) for node in graph.node if node.op_type == "Conv"]
+    try:
+        return [(values[casts[kernel]].float(), values[shift]) for _, kernel, shift in inputs]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{model}: not written by `export`, which --begin needs") from error
 
 
 def _parts(network: DetectorNetwork) -> list[nn.Module]:
     """In the order in which `to_onnx` writes them."""
     levels = zip(network.stages, network.laterals, strict=True)
     return [network.stem, *(part for level in levels for part in level), *network.heads]
-
-
-def _pairs(network: DetectorNetwork) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution that is normalised, with what normalises it."""
-    rows = [list(one) for one in network.modules() if isinstance(one, nn.Sequential)]
-    return [
-        (first, second)
-        for row in rows
-        for first, second in pairwise(row)
-        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
-    ]
 
 
 def _normalise(kernel: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
