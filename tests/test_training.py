@@ -35,8 +35,9 @@ from facedb.training.batches import Loader, draw
 from facedb.training.blends import bent, blended, crossed, exaggerated, patched
 from facedb.training.data import read_faces
 from facedb.training.depthwise import hasten
-from facedb.training.learner import rate_at
+from facedb.training.learner import Learner, rate_at
 from facedb.training.loop import train
+from facedb.training.losses import Seen
 from facedb.training.precision import make_optimizer
 from facedb.training.recipes import RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
@@ -308,6 +309,21 @@ def test_a_teacher_of_blends_takes_what_the_student_takes(
 def test_the_rate_never_rises_above_the_highest() -> None:
     plan = recipe("best", {"warmup": 1e-4})
     assert rate_at(plan, 0, 0.0) <= plan.learning_rate
+
+
+def test_a_short_run_averages_its_late_weights_not_its_first() -> None:
+    options = {"network": "test_convnext", "network_options": "", "size": 32, "loss": "contrastive"}
+    made = replace(recipe("comsys", options), ema=0.998, precision="fp32")
+    learner = Learner(made, 2, "cpu")
+    crops = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    weights = []
+    for _ in range(4):
+        learner.step(crops, Seen(torch.tensor([0, 1, 0, 1]), True), 0.01)
+        weights.append(learner.network.head[0].weight.detach().clone())
+    wanted = weights[0]
+    for share, one in zip((9 / 11, 9 / 12, 9 / 13), weights[1:], strict=True):
+        wanted = wanted + share * (one - wanted)
+    assert torch.allclose(learner.best_network.head[0].weight, wanted, atol=1e-6)
 
 
 def test_muon_rounds_to_bfloat16_only_where_the_processor_has_units_for_it() -> None:

@@ -151,8 +151,18 @@ def optimizer_of(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
         ) from error
 
 
-def _average(decay: float) -> Any:
-    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+def _average(most: float) -> Any:
+    """Of the weights, exponential; while there are few to average, the decay is less than `most`.
+
+    It is (1 + n) / (10 + n) after n steps, as in TensorFlow's ExponentialMovingAverage: else a
+    short run would keep little but its first weights.
+    """
+
+    def follow(averaged: Any, current: Any, count: Tensor) -> None:
+        decay = min(most, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
+
+    return follow
 
 
 def rate_at(recipe: Recipe, epoch: int, share: float) -> float:

@@ -51,7 +51,7 @@ class Recipe:
     schedule: str = _field("cosine", "cosine (an epoch at a time), cosine-step, or constant.")
     warmup: float = _field(0.0, "Epochs of linear warm-up.")
     clip: float = _field(0.0, "Largest gradient norm; 0 leaves gradients alone.")
-    ema: float = _field(0.0, "Decay of the moving average of the weights; 0 is without.")
+    ema: float = _field(0.0, "Highest decay of the moving average of the weights; 0 is without.")
     precision: str = _field("auto", "auto, bf16, fp16 or fp32.")
     augment: str = _field("published", "published, jitter (for aligned crops), or none.")
     distort: float = _field(0.0, "Share of training photos that meet a distortion in memory.")
