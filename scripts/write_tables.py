@@ -225,6 +225,21 @@ def agreement(found: Json) -> str:
     return markdown(head.split("|"), rows)
 
 
+def levers(results: Path, seed: int, agreed: Json | None = None) -> str:
+    """The recipe with one thing changed, a row a change, the recipe itself first."""
+    files = sorted(results.glob(f"lever-*-{seed}.json"), key=lambda file: "-best-" not in file.name)
+    cosines = {row["encoder"]: row for row in agreed["encoders"]} if agreed is not None else {}
+    rows = []
+    for found in (read(results, file.stem) for file in files):
+        shown = [percent(value) for value in found["figures"].values()]
+        row = cosines.get(f"{found['lever']}-{seed}", {})
+        means = [f"{row[part]['mean']:.3f}" for part in ("held_out", "trained") if part in row]
+        rows.append([f"`{found['lever']}`", *shown, *means])
+    head = ["%", "rank-1", "AUC", "TAR at FAR 0.1 %"]
+    asked = ["cosine to the teacher, people held out", "the same, faces learned from"]
+    return markdown(head + asked * (agreed is not None), rows)
+
+
 def rejected(quality: Json, photos: str, title: str) -> str:
     """Error of the probes kept, by what turns the worst away, a column a share."""
     found = quality["lfw"][photos]
@@ -321,6 +336,8 @@ def main(results: Path, docs: Path) -> None:
     })  # fmt: skip
     fill(docs / "models.md", {
         "reached": reached(lfw),
+        "levers": levers(results, 2, read(results, "agreement-levers")),
+        "levers, one way to blend": levers(results, 1),
         "line": line(read(results, "encoder-line")),
         "agreement": agreement(read(results, "agreement")),
         "quality, clean": rejected(quality, "clean", "clean"),
