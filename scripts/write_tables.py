@@ -230,11 +230,12 @@ def levers(results: Path, seed: int, agreed: Json | None = None) -> str:
     files = sorted(results.glob(f"lever-*-{seed}.json"), key=lambda file: "-best-" not in file.name)
     cosines = {row["encoder"]: row for row in agreed["encoders"]} if agreed is not None else {}
     rows = []
-    for found in (read(results, file.stem) for file in files):
-        shown = [percent(value) for value in found["figures"].values()]
-        row = cosines.get(f"{found['lever']}-{seed}", {})
+    for file in files:
+        run = file.stem.removeprefix("lever-")
+        shown = [percent(value) for value in read(results, file.stem)["figures"].values()]
+        row = cosines.get(run, {})
         means = [f"{row[part]['mean']:.3f}" for part in ("held_out", "trained") if part in row]
-        rows.append([f"`{found['lever']}`", *shown, *means])
+        rows.append([f"`{run.removesuffix(f'-{seed}')}`", *shown, *means])
     head = ["%", "rank-1", "AUC", "TAR at FAR 0.1 %"]
     asked = ["cosine to the teacher, people held out", "the same, faces learned from"]
     return markdown(head + asked * (agreed is not None), rows)
