@@ -227,7 +227,8 @@ def agreement(found: Json) -> str:
 
 def levers(results: Path, seed: int, agreed: Json | None = None) -> str:
     """The recipe with one thing changed, a row a change, the recipe itself first."""
-    files = sorted(results.glob(f"lever-*-{seed}.json"), key=lambda file: "-best-" not in file.name)
+    found = results.glob(f"lever-*-{seed}.json")
+    files = sorted(found, key=lambda file: ("-best-" not in file.name, file.name))
     cosines = {row["encoder"]: row for row in agreed["encoders"]} if agreed is not None else {}
     rows = []
     for file in files:
