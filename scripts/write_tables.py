@@ -229,14 +229,14 @@ def levers(results: Path, seed: int, agreed: Json | None = None) -> str:
     """The recipe with one thing changed, a row a change, the recipe itself first."""
     found = results.glob(f"lever-*-{seed}.json")
     files = sorted(found, key=lambda file: ("-best-" not in file.name, file.name))
-    cosines = {row["encoder"]: row for row in agreed["encoders"]} if agreed is not None else {}
+    cosines = {row["encoder"]: row for row in agreed["encoders"]} if agreed is not None else None
     rows = []
     for file in files:
         run = file.stem.removeprefix("lever-")
-        shown = [percent(value) for value in read(results, file.stem)["figures"].values()]
-        row = cosines.get(run, {})
-        means = [f"{row[part]['mean']:.3f}" for part in ("held_out", "trained") if part in row]
-        rows.append([f"`{run.removesuffix(f'-{seed}')}`", *shown, *means])
+        cells = [percent(value) for value in read(results, file.stem)["figures"].values()]
+        if cosines is not None:
+            cells += [f"{cosines[run][part]['mean']:.3f}" for part in ("held_out", "trained")]
+        rows.append([f"`{run.removesuffix(f'-{seed}')}`", *cells])
     head = ["%", "rank-1", "AUC", "TAR at FAR 0.1 %"]
     asked = ["cosine to the teacher, people held out", "the same, faces learned from"]
     return markdown(head + asked * (agreed is not None), rows)
