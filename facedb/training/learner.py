@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from facedb.encoder.network import EncoderNetwork
 from facedb.errors import InputError, TrainingError
+from facedb.training.averaging import decay_after
 from facedb.training.depthwise import hasten
 from facedb.training.losses import Seen, make_loss
 from facedb.training.networks import build
@@ -152,14 +153,8 @@ def optimizer_of(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
 
 
 def _average(most: float) -> Any:
-    """Of the weights, exponential; while there are few to average, the decay is less than `most`.
-
-    It is (1 + n) / (10 + n) after n steps, as in TensorFlow's ExponentialMovingAverage: else a
-    short run would keep little but its first weights.
-    """
-
     def follow(averaged: Any, current: Any, count: Tensor) -> None:
-        decay = min(most, (1 + int(count)) / (10 + int(count)))
+        decay = decay_after(int(count), most)
         get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
 
     return follow

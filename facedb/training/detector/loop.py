@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from facedb.errors import InputError, TrainingError
+from facedb.training.averaging import decay_after
 from facedb.training.checkpoint import load, save
 from facedb.training.detector.losses import Parts, distillation, hint_loss
 from facedb.training.detector.material import Material
@@ -225,7 +226,7 @@ class Run:
 
     def _follow(self) -> None:
         """The average goes a little towards the weights; faster while there are few to average."""
-        share = 1 - min(_AVERAGED, (1 + self.step) / (10 + self.step))
+        share = 1 - decay_after(self.step, _AVERAGED)
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():
