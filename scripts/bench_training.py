@@ -1,7 +1,7 @@
 """What a training step of `--recipe best` takes on the CPU, in float32 and in bfloat16.
 
-Claim: where the processor multiplies bfloat16 itself, learning and the teacher's answer take half
-the time that they take in float32.
+Claim: where the processor multiplies bfloat16 itself, learning and the teacher's answer take less
+time than in float32.
 Method: each precision in a fresh process of one thread, in turn; batches of 128 pictures (64 pairs)
 of noise, 112 pixels wide, since a step takes as long on any pixels. Muon's iteration, part of a
 step, is in bfloat16 wherever the processor is quick in it. Times are process time, medians of 12
