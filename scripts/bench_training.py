@@ -37,7 +37,6 @@ def steps(teacher: str, precision: str) -> dict[str, float]:
     from facedb.training.recipes import recipe
     from facedb.training.teacher import embed, open_teacher
 
-    torch.set_num_threads(1)
     learner = Learner(recipe("best", {"precision": precision}), 1000, "cpu")
     asked = open_teacher(teacher, "cpu", precision_of(precision, "cpu"))
     random = torch.Generator().manual_seed(0)
@@ -67,8 +66,8 @@ def main(teacher: Path, turns: int, out: Path) -> None:
         for precision in PRECISIONS:
             took[precision].append(in_fresh_process(steps, str(teacher), precision))
     figures = {
-        precision: {part: spread([turn[part] for turn in turns_]) for part in PARTS}
-        for precision, turns_ in took.items()
+        precision: {part: spread([turn[part] for turn in found]) for part in PARTS}
+        for precision, found in took.items()
     }
     rows = [(name, *(parts[part]["median"] for part in PARTS)) for name, parts in figures.items()]
     table(f"ms of {2 * PAIRS} pictures, one thread", [("", *PARTS), *rows])
