@@ -61,6 +61,13 @@ MODEL, CARD = "detector.onnx", "detector.json"
 WORK = click.option(
     "--work", type=click.Path(path_type=Path), required=True, help="Folder of the run, big files."
 )
+BRANCH = click.option(
+    "--branch",
+    "branches",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of a run begun from this one under way: the mean of both is shipped.",
+)
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle.")
 SHARED_OPTION = click.option(
     "--shared", type=click.Path(path_type=Path), default=SHARED, help="Where the data lies."
@@ -166,23 +173,31 @@ def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
 
 @main.command()
 @WORK
+@BRANCH
 @OUT
 @SHARED_OPTION
 @TEACHER
 @click.option(
     "--false-faces",
-    default=3.5,
+    default=4.5,
     show_default=True,
     help="At most so many on 100 photos without faces, on which the teacher finds none.",
 )
-def export(work: Path, out: Path, shared: Path, teacher: Path, false_faces: float) -> None:
+def export(
+    work: Path,
+    branches: tuple[Path, ...],
+    out: Path,
+    shared: Path,
+    teacher: Path,
+    false_faces: float,
+) -> None:
     """Write the averaged weights as a model file, the score moved to where it is useful.
 
     The usual threshold then finds as many faces as the false ones allow: as counted on CIFAR-10
     pictures that were not trained on, and on pieces of photographs that were.
     """
     use_one_thread()
-    weights, facts = averaged(work)
+    weights, facts = averaged(work, branches)
     network = DetectorNetwork(**facts["network"])
     network.load_state_dict(weights)
     kinds = faceless_photos(shared, YuNet(teacher), teacher)
@@ -253,6 +268,7 @@ def run_of(work: Path) -> dict[str, Any]:
 
 @main.command()
 @WORK
+@BRANCH
 @OUT
 @SHARED_OPTION
 @click.option(
@@ -269,6 +285,7 @@ def run_of(work: Path) -> dict[str, Any]:
 @click.option("--measured", type=click.Path(path_type=Path), default=RESULTS / "detector.json")
 def card(
     work: Path,
+    branches: tuple[Path, ...],
     out: Path,
     shared: Path,
     begun: tuple[Path, ...],
@@ -304,8 +321,9 @@ def card(
             "up to 16 photographs, faces cut by the border, behind other people or out of focus, "
             "turns up to 30 degrees, flips, light, "
             "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
-            "the weights (scripts/train_detector.py)",
+            "the weights, and of the last run's and its branches' (scripts/train_detector.py)",
             "runs": before + [run_of(folder) for folder in (*begun, work)],
+            "branches": [run_of(folder) for folder in branches],
             "seed": facts["seed"],
             "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},
         },

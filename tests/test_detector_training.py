@@ -290,11 +290,13 @@ def test_box_loss_by_hand() -> None:
 
 
 def test_landmark_loss_by_hand() -> None:
-    other = torch.zeros(1, 15)
-    other[0, 3:5] = math.log(4)
-    own = torch.zeros(1, 10)
-    own[0, 0] = 1.0  # a quarter of the face: 0.25 - 0.02 / 2, one of ten
-    assert torch.allclose(landmark_loss(own, other), torch.tensor([0.024]), atol=1e-6)
+    other = torch.zeros(2, 15)
+    other[:, 3:5] = math.log(4)
+    other[0, 7], other[1, 7] = 2.0, 0.1  # the eyes of the second are too close: a fifth of 4
+    own = other[:, 5:].clone()
+    own[0, 9], own[1, 9] = 0.5, 0.4
+    # 0.5 / 2 and 0.4 / 0.8, both less 0.02 / 2, one of ten.
+    assert torch.allclose(landmark_loss(own, other), torch.tensor([0.024, 0.049]), atol=1e-6)
 
 
 def test_only_the_score_counts_where_there_is_no_face() -> None:
@@ -368,6 +370,30 @@ def test_a_run_begins_from_the_weights_of_another(
     begun = Run(plan(1), weights)
     assert all(map(torch.equal, begun.network.state_dict().values(), weights.values()))
     assert all(map(torch.equal, begun.average.values(), weights.values()))
+
+
+def test_a_run_and_its_branches_are_averaged(
+    material: Material, teacher: Path, tmp_path: Path
+) -> None:
+    some = Views(material, teacher, seed=5, side=64)
+    folders = [tmp_path / name for name in ("trunk", "branch", "other")]
+    for steps, folder in enumerate(folders, start=1):
+        train(Run(plan(steps)), some, folder, lambda line: None)
+    each = [averaged(folder)[0] for folder in folders]
+    weights, facts = averaged(folders[0], folders[1:])
+    assert facts["step"] == 1
+    for name, value in weights.items():
+        apart = [one[name].double() for one in each]
+        if value.is_floating_point():
+            assert torch.allclose(value.double(), (apart[0] + apart[1] + apart[2]) / 3, atol=1e-6)
+            assert value.ndim < 4 or not torch.equal(apart[0], apart[2])
+        else:
+            assert torch.equal(value.double(), apart[0])
+    state = torch.load(folders[1] / "detector.pt", weights_only=True)
+    state["belongs"]["network"]["depths"] = [0, 2, 2]
+    torch.save(state, folders[1] / "detector.pt")
+    with pytest.raises(InputError, match="no branch of"):
+        averaged(folders[0], folders[1:])
 
 
 def test_a_deeper_network_begins_as_the_one_that_it_grew_from() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -289,17 +289,39 @@ def train(run: Run, dataset: Views, folder: Path, tell: Callable[[dict[str, floa
             kept, losses = time.monotonic(), []
 
 
-def averaged(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def averaged(
+    folder: Path, branches: Sequence[Path] = ()
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The averaged weights in a folder's checkpoint, and the run's step, seconds and plan.
 
+    Args:
+        folder: of the run.
+        branches: of runs that began from this one when it was under way: the weights are then the
+            mean of all (Wortsman et al., Model soups, 2022).
+
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is no checkpoint, it is damaged, or a branch is of another network.
     """
+    states = [_state(each) for each in (folder, *branches)]
+    begun = [state["belongs"] for state in states]
+    for branch, other in zip(branches, begun[1:], strict=True):
+        if other["network"] != begun[0]["network"]:
+            raise InputError(f"{branch}: {other['network']} is no branch of {begun[0]['network']}")
+    averages = [state["average"] for state in states]
+    weights = {name: _mean([average[name] for average in averages]) for name in averages[0]}
+    return weights, {"step": states[0]["step"], "seconds": states[0]["seconds"], **begun[0]}
+
+
+def _state(folder: Path) -> dict[str, Any]:
     state = load(folder / CHECKPOINT, {})
     if state is None:
         raise InputError(f"{folder}: no {CHECKPOINT}; train first")
-    facts = {"step": state["step"], "seconds": state["seconds"], **state["belongs"]}
-    return state["average"], facts
+    return state
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    """Of weights; of what is counted, the first."""
+    return torch.stack(values).mean(dim=0) if values[0].is_floating_point() else values[0]
 
 
 def _line(seen: Seen, losses: list[tuple[float, ...]]) -> dict[str, float]:

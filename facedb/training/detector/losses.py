@@ -13,11 +13,12 @@ FACE: Final = 0.2
 """Cells that the teacher scores this or more teach boxes and landmarks."""
 
 BOX_WEIGHT: Final = 2.0
-LANDMARK_WEIGHT: Final = 40.0
+LANDMARK_WEIGHT: Final = 20.0
 HINT_WEIGHT: Final = 3.0
 NEAR: Final = 30.0
 """A cell that teaches a box and landmarks counts so much more in the hints."""
 
+NARROW: Final = 0.2
 _BEND: Final = 0.02
 _LARGEST: Final = 6.0
 
@@ -109,15 +110,17 @@ def _corners(box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def landmark_loss(own: Tensor, other: Tensor) -> Tensor:
-    """The mean error of the ten numbers in face sizes, rounded off (smooth L1) under _BEND.
+    """The mean error of the ten numbers in eye distances, rounded off (smooth L1) under _BEND.
 
     Args:
         own: float32[m, 10], landmarks.
-        other: float32[m, 15], the teacher's whole answers.
+        other: float32[m, 15], the teacher's whole answers; of a face that looks aside, whose eyes
+            are less than NARROW of it apart, that is the unit.
 
     Returns:
         float32[m], at least 0.
     """
-    face = other[:, 3:5].mean(dim=1, keepdim=True).exp()
-    error = (own - other[:, 5:]) / face
+    least = NARROW * other[:, 3:5].mean(dim=1).exp()
+    eyes = torch.linalg.vector_norm(other[:, 7:9] - other[:, 5:7], dim=1).maximum(least)
+    error = (own - other[:, 5:]) / eyes[:, None]
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=_BEND, reduction="none").mean(1)
