@@ -38,6 +38,7 @@ from facedb.faces import BUNDLED_POLICY, YuNet, use_one_thread
 from facedb.training.detector.export import LIMIT, to_onnx
 from facedb.training.detector.loop import CHECKPOINT, Plan, Run, Views, averaged
 from facedb.training.detector.loop import train as train_on
+from facedb.training.detector.losses import LANDMARK_WEIGHT
 from facedb.training.detector.material import gather, hold_out, keep, recall
 from facedb.training.detector.network import DetectorNetwork
 from facedb.training.detector.revive import revived
@@ -122,6 +123,9 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
 @click.option("--batch", default=16, show_default=True)
 @click.option("--rate", default=2e-2, show_default=True)
 @click.option("--side", default=SIDE, show_default=True, help="Of a view, a multiple of 32.")
+@click.option(
+    "--landmark-weight", default=LANDMARK_WEIGHT, show_default=True, help="Of their error."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that make views, 0.7 GB each."
@@ -263,6 +267,7 @@ def run_of(work: Path) -> dict[str, Any]:
         "side": facts["side"],
         "minutes": minutes,
         "rate": facts["rate"],
+        "landmark_weight": facts["landmark_weight"],
     }
 
 

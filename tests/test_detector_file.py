@@ -108,7 +108,7 @@ def test_a_network_learns_one_photo_and_finds_its_faces(tmp_path: Path) -> None:
     pixels = torch.from_numpy(view[..., ::-1].transpose(2, 0, 1)[None].copy()).float()
     for _ in range(240):
         optimiser.zero_grad()
-        distillation(as_rows(network(pixels)), targets, NO_HINT).total.backward()
+        distillation(as_rows(network(pixels)), targets, NO_HINT).total().backward()
         optimiser.step()
     network.eval()
     for module in network.modules():

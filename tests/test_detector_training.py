@@ -307,15 +307,17 @@ def test_only_the_score_counts_where_there_is_no_face() -> None:
     elsewhere = right.clone()
     elsewhere[0, 1:, 1:] = 7.0
     of_right, of_elsewhere = (distillation(one, targets, NO_HINT) for one in (right, elsewhere))
-    assert of_right.total < 1e-4
-    assert torch.equal(of_right.total, of_elsewhere.total)
+    assert of_right.total() < 1e-4
+    assert torch.equal(of_right.total(), of_elsewhere.total())
     elsewhere[0, 0, 6] = 1.0
-    assert distillation(elsewhere, targets, NO_HINT).landmarks > 0.05
+    off = distillation(elsewhere, targets, NO_HINT)
+    assert off.landmarks > 0.05
+    assert torch.isclose(off.total(30.0) - off.total(10.0), 20 * off.landmarks)
 
 
 def test_an_empty_batch_has_finite_losses() -> None:
     nothing = torch.zeros(2, 84, 15)
-    assert torch.isfinite(distillation(nothing, nothing, NO_HINT).total)
+    assert torch.isfinite(distillation(nothing, nothing, NO_HINT).total())
     assert torch.isfinite(hint_loss(nothing, nothing, nothing))
 
 

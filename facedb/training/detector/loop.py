@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from facedb.errors import InputError, TrainingError
 from facedb.training.averaging import decay_after
 from facedb.training.checkpoint import load, save
-from facedb.training.detector.losses import Parts, distillation, hint_loss
+from facedb.training.detector.losses import LANDMARK_WEIGHT, Parts, distillation, hint_loss
 from facedb.training.detector.material import Material
 from facedb.training.detector.network import DetectorNetwork, as_rows
 from facedb.training.detector.teacher import Answers, Maps, Teacher
@@ -54,6 +54,7 @@ class Plan:
         batch: views in a batch.
         rate: the highest learning rate of Muon (Jordan, 2024; timm's).
         side: of a view in pixels, a multiple of 32.
+        landmark_weight: of the landmarks' error in the loss.
         seed: of the weights and the views.
         workers: processes that make views; 0 makes them in this one.
         seconds: between two checkpoints.
@@ -64,6 +65,7 @@ class Plan:
     batch: int = 16
     rate: float = 2e-2
     side: int = SIDE
+    landmark_weight: float = LANDMARK_WEIGHT
     seed: int = 0
     workers: int = 1
     seconds: float = 60.0
@@ -213,7 +215,7 @@ class Run:
         hints = self.hints(stages, seen, maps, targets)
         parts = distillation(as_rows(answers), targets, hints)
         self.optimiser.zero_grad(set_to_none=True)
-        parts.total.backward()  # type: ignore[no-untyped-call]
+        parts.total(self.plan.landmark_weight).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         if not math.isfinite(norm):
             raise TrainingError(
@@ -249,14 +251,16 @@ class Run:
         save(folder / CHECKPOINT, state)
 
     def _belongs(self) -> dict[str, Any]:
-        plan = {name: getattr(self.plan, name) for name in ("seed", "batch", "rate", "side")}
+        named = ("seed", "batch", "rate", "side", "landmark_weight")
+        plan = {name: getattr(self.plan, name) for name in named}
         return plan | {"network": self.network.options}
 
     def recall(self, folder: Path) -> bool:
         """Go on from the checkpoint in a folder; False where there is none.
 
         Raises:
-            InputError: it is damaged, or of a run with another seed, batch, rate, side or network.
+            InputError: it is damaged, or of a run with another seed, batch, rate, side, weight or
+                network.
         """
         state = load(folder / CHECKPOINT, self._belongs())
         if state is None:

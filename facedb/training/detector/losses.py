@@ -25,16 +25,16 @@ _LARGEST: Final = 6.0
 
 @dataclass(frozen=True)
 class Parts:
-    """The four losses, scalars; `total` is what is minimised."""
+    """The four losses, scalars."""
 
     score: Tensor
     box: Tensor
     landmarks: Tensor
     hints: Tensor
 
-    @property
-    def total(self) -> Tensor:
-        answers = self.score + BOX_WEIGHT * self.box + LANDMARK_WEIGHT * self.landmarks
+    def total(self, landmark_weight: float = LANDMARK_WEIGHT) -> Tensor:
+        """What is minimised."""
+        answers = self.score + BOX_WEIGHT * self.box + landmark_weight * self.landmarks
         return answers + HINT_WEIGHT * self.hints
 
 

@@ -86,8 +86,12 @@ def _parts(network: DetectorNetwork) -> list[nn.Module]:
 
 
 def _normalise(kernel: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Bring a kernel to unit length; its normalisation undoes that, and what it does itself."""
-    length = kernel.weight.flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    """Bring a kernel to unit length; its normalisation undoes that, and what it does itself.
+
+    A kernel of zeros, of a channel that died, stays what it is.
+    """
+    length = kernel.weight.flatten(1).norm(dim=1)
+    length = torch.where(length > 0, length, 1.0)
     kernel.weight /= length.view(-1, 1, 1, 1)
     state: dict[str, Any] = {
         "running_mean": mean / length,
