@@ -136,10 +136,12 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
     type=click.Path(exists=True, path_type=Path),
     help="Folder of a run to begin from, or a model file with its card beside it.",
 )
+@click.option("--enliven", is_flag=True, help="Let a model file's dead channels begin anew.")
 def train(
     work: Path,
     teacher: Path,
     begin: Path | None,
+    enliven: bool,
     threads: int,
     **options: Any,
 ) -> None:
@@ -151,7 +153,8 @@ def train(
     plan = Plan(**options)
     views = Views(recall(work), teacher, plan.seed, plan.side)
     goes_on = (work / CHECKPOINT).exists()
-    run = Run(plan, weights_of(begin, views) if begin is not None and not goes_on else None)
+    first = weights_of(begin, views, enliven) if begin is not None and not goes_on else None
+    run = Run(plan, first)
     if run.recall(work):
         click.echo(f"going on after step {run.step}")
 
@@ -163,7 +166,7 @@ def train(
     train_on(run, views, work, tell)
 
 
-def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
+def weights_of(begin: Path, views: Views, enliven: bool) -> dict[str, Tensor]:
     """What a run begins from: another's average, or a model file made trainable again."""
     if begin.is_dir():
         return averaged(begin)[0]
@@ -172,7 +175,7 @@ def weights_of(begin: Path, views: Views) -> dict[str, Tensor]:
         raise click.ClickException(f"{begin}: {beside} is not there, which says what network it is")
     options = json.loads(beside.read_text())["architecture_options"]
     shown = torch.stack([views[number][0] for number in range(REVIVING)]).float()
-    return revived(begin, shown, options)
+    return revived(begin, shown, options, enliven)
 
 
 @main.command()

@@ -151,6 +151,24 @@ def test_a_file_made_trainable_answers_as_it_did_and_as_it_learns() -> None:
         assert np.allclose(answers, expected, atol=2e-3)
 
 
+def test_dead_channels_begin_anew_when_asked_to(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = DetectorNetwork().eval()
+    with torch.no_grad():
+        network.laterals[2][1].weight[:40] = 0.0  # most of them: the rule must not look at medians
+    (tmp_path / "one.onnx").write_bytes(to_onnx(network))
+    views = views_of_sample_people()
+    kernels = []
+    for enliven in (False, True):
+        state = revived(tmp_path / "one.onnx", views, network.options, enliven)
+        assert all(value.isfinite().all() for value in state.values())
+        kernels.append(state["laterals.2.0.weight"])
+    as_it_was, anew = kernels
+    assert (as_it_was[:40] == 0).all()
+    assert torch.allclose(anew.flatten(1).norm(dim=1), torch.ones(64), atol=1e-4)
+    assert torch.equal(anew[40:], as_it_was[40:])
+
+
 def test_only_the_network_of_its_card_is_made_trainable(tmp_path: Path) -> None:
     views = views_of_sample_people()
     with pytest.raises(InputError, match="not the network of its card"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import onnx
 import torch
@@ -14,8 +14,13 @@ from torch import Tensor, nn
 from facedb.errors import InputError
 from facedb.training.detector.network import INPUT_SCALE, DetectorNetwork, normalised
 
+DEAD: Final = 1e-2
+"""A channel whose kernel is shorter, in its layer's longest, says nothing any more."""
 
-def revived(model: Path, views: Tensor, options: dict[str, Any]) -> dict[str, Tensor]:
+
+def revived(
+    model: Path, views: Tensor, options: dict[str, Any], enliven: bool = False
+) -> dict[str, Tensor]:
     """The weights of a network that answers as a model file does, and can go on learning.
 
     A normalisation that started from the usual values would change every answer as soon as it saw
@@ -26,6 +31,7 @@ def revived(model: Path, views: Tensor, options: dict[str, Any]) -> dict[str, Te
         model: what `to_onnx` wrote.
         views: float32[n, 3, H, W] BGR 0..255, like those that will be learned from; a few hundred.
         options: of the DetectorNetwork that was written; its card has them.
+        enliven: let dead channels begin anew, at random; the answers are then a little others.
 
     Raises:
         InputError: the file is not of such a network.
@@ -33,6 +39,8 @@ def revived(model: Path, views: Tensor, options: dict[str, Any]) -> dict[str, Te
     network = DetectorNetwork(**options).eval()
     pairs = [(kernel, norm) for _, kernel, norm in normalised(network)]
     _take_up(network, dict(pairs), model)
+    if enliven:
+        _enliven(pairs)
     moments: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -83,6 +91,23 @@ def _parts(network: DetectorNetwork) -> list[nn.Module]:
     """In the order in which `to_onnx` writes them."""
     levels = zip(network.stages, network.laterals, strict=True)
     return [network.stem, *(part for level in levels for part in level), *network.heads]
+
+
+def _enliven(pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> None:
+    """A random kernel of usual length for every dead channel.
+
+    Weight decay takes away what no gradient holds: a rectified channel that is never above zero,
+    and the kernels that look at it. None of them comes back by itself, for each waits for another.
+    """
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for kernel, norm in pairs:
+            length = kernel.weight.flatten(1).norm(dim=1)
+            dead = length < DEAD * length.max()
+            new = torch.randn(kernel.weight[dead].shape, generator=random)
+            usual = length[~dead].median() / new.flatten(1).norm(dim=1)
+            kernel.weight[dead] = new * usual.view(-1, 1, 1, 1)
+            norm.bias[dead] = 0.0
 
 
 def _normalise(kernel: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
