@@ -301,7 +301,7 @@ def averaged(
     Args:
         folder: of the run.
         branches: of runs that began from this one when it was under way: the weights are then the
-            mean of all (Wortsman et al., Model soups, 2022).
+            mean of all (Wortsman et al., Model soups, 2022), each by how long it ran.
 
     Raises:
         InputError: there is no checkpoint, it is damaged, or a branch is of another network.
@@ -312,7 +312,9 @@ def averaged(
         if other["network"] != begun[0]["network"]:
             raise InputError(f"{branch}: {other['network']} is no branch of {begun[0]['network']}")
     averages = [state["average"] for state in states]
-    weights = {name: _mean([average[name] for average in averages]) for name in averages[0]}
+    shares = torch.tensor([state["seconds"] for state in states])
+    shares = shares / shares.sum()
+    weights = {name: _mean([one[name] for one in averages], shares) for name in averages[0]}
     return weights, {"step": states[0]["step"], "seconds": states[0]["seconds"], **begun[0]}
 
 
@@ -323,9 +325,12 @@ def _state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _mean(values: list[Tensor]) -> Tensor:
+def _mean(values: list[Tensor], shares: Tensor) -> Tensor:
     """Of weights; of what is counted, the first."""
-    return torch.stack(values).mean(dim=0) if values[0].is_floating_point() else values[0]
+    if not values[0].is_floating_point():
+        return values[0]
+    mean: Tensor = torch.tensordot(shares, torch.stack(values), dims=1)
+    return mean
 
 
 def _line(seen: Seen, losses: list[tuple[float, ...]]) -> dict[str, float]:
