@@ -67,7 +67,7 @@ BRANCH = click.option(
     "branches",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Folder of a run begun from this one under way: the mean of both is shipped.",
+    help="Folder of a run begun from this one under way; what is shipped is their mean.",
 )
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle.")
 SHARED_OPTION = click.option(
@@ -150,6 +150,8 @@ def train(
         raise click.UsageError("how long? give --minutes or --steps")
     Teacher(teacher)  # so that a wrong file is told of here and not by a worker
     torch.set_num_threads(threads)
+    if enliven and (begin is None or begin.is_dir()):
+        raise click.UsageError("--enliven is for a model file: name it with --begin")
     plan = Plan(**options)
     views = Views(recall(work), teacher, plan.seed, plan.side)
     goes_on = (work / CHECKPOINT).exists()

@@ -19,6 +19,8 @@ NEAR: Final = 30.0
 """A cell that teaches a box and landmarks counts so much more in the hints."""
 
 NARROW: Final = 0.2
+"""Eyes that are closer, in face sizes, are of a face that looks aside."""
+
 _BEND: Final = 0.02
 _LARGEST: Final = 6.0
 

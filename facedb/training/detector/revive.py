@@ -15,7 +15,7 @@ from facedb.errors import InputError
 from facedb.training.detector.network import INPUT_SCALE, DetectorNetwork, normalised
 
 DEAD: Final = 1e-2
-"""A channel whose kernel is shorter, in its layer's longest, says nothing any more."""
+"""A channel whose kernel is shorter, in lengths of its layer's longest, says nothing any more."""
 
 
 def revived(
@@ -102,7 +102,7 @@ def _enliven(pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> None:
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for kernel, norm in pairs:
-            length = kernel.weight.flatten(1).norm(dim=1)
+            length = _lengths(kernel)
             dead = length < DEAD * length.max()
             new = torch.randn(kernel.weight[dead].shape, generator=random)
             usual = length[~dead].median() / new.flatten(1).norm(dim=1)
@@ -110,12 +110,18 @@ def _enliven(pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> None:
             norm.bias[dead] = 0.0
 
 
+def _lengths(kernel: nn.Conv2d) -> Tensor:
+    """Of each channel's weights, float32[channels]."""
+    lengths: Tensor = kernel.weight.flatten(1).norm(dim=1)
+    return lengths
+
+
 def _normalise(kernel: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     """Bring a kernel to unit length; its normalisation undoes that, and what it does itself.
 
     A kernel of zeros, of a channel that died, stays what it is.
     """
-    length = kernel.weight.flatten(1).norm(dim=1)
+    length = _lengths(kernel)
     length = torch.where(length > 0, length, 1.0)
     kernel.weight /= length.view(-1, 1, 1, 1)
     state: dict[str, Any] = {
