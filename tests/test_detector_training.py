@@ -35,7 +35,7 @@ from facedb.training.detector.material import (  # noqa: E402
     recall,
 )
 from facedb.training.detector.network import STRIDES, DetectorNetwork, as_rows  # noqa: E402
-from facedb.training.detector.teacher import HINTS, Teacher, agreed  # noqa: E402
+from facedb.training.detector.teacher import HINTS, Answers, Teacher, agreed  # noqa: E402
 from facedb.training.detector.views import clean_view, cut, placed, worsened  # noqa: E402
 from facedb.types import Pixels  # noqa: E402
 
@@ -129,26 +129,42 @@ def test_a_cell_is_assigned_what_the_teacher_answers_there(teacher: Path) -> Non
     (face,) = np.flatnonzero(answers[:, 0] > 0)
     assert face == 64 + 1 * 4 + 2
     box = [0.5, 0.5, math.log(2), math.log(3)]
-    # The mean of what it says of the view and of the mirror image, where eyes trade places.
-    landmarks = [0.25, 0.1, 0.75, 0.1, 0.5, 0.5, 0.35, 0.85, 0.65, 0.85]
+    landmarks = [0.2, 0.1, 0.7, 0.1, 0.5, 0.5, 0.3, 0.9, 0.6, 0.8]
     assert np.allclose(answers[face], [0.9, *box, *landmarks], atol=1e-6)
 
 
-def test_cells_that_see_one_face_agree_on_its_landmarks() -> None:
-    answers = np.zeros((84, 15), np.float32)  # a view of 64x64: 8x8, 4x4 and 2x2 cells
-    rows = {64 + 5: (1, 1, 0.9, 0.0), 64 + 6: (2, 1, 0.6, 0.3), 64 + 15: (3, 3, 0.8, 0.7)}
+def answers_of(rows: dict[int, tuple[int, int, float, float]]) -> Answers:
+    """Of a view of 64x64 (8x8, 4x4 and 2x2 cells): at a row its column, line, score and error.
+
+    Cells of stride 16 see a box of 32x32 around (32, 24); row 79, the last of them, another one.
+    """
+    answers = np.zeros((84, 15), np.float32)
     for row, (x, y, score, error) in rows.items():
-        # Two cells of stride 16 see a box of 32x32 around (32, 24), the third another one.
         centre = (2 - x, 1.5 - y) if row < 64 + 15 else (0.5, 0.5)
         answers[row] = [score, *centre, math.log(2), math.log(2), *[0.25 + error] * 10]
+    return answers
+
+
+def test_cells_that_see_one_face_agree_on_its_landmarks() -> None:
+    one, two, other = 64 + 5, 64 + 6, 64 + 15
+    answers = answers_of({one: (1, 1, 0.9, 0.0), two: (2, 1, 0.75, 0.3), other: (3, 3, 0.8, 0.7)})
     answers[0] = 0.1  # too little to be a face: left as it is
-    changed = agreed(answers, 64, 64, np.empty((0, 15)))
+    changed = agreed(answers, 64, 64)
     assert np.array_equal(changed[:, :5], answers[:, :5])
-    assert np.array_equal(changed[[0, 64 + 15]], answers[[0, 64 + 15]])
-    # x lies at 16 + 4 and at 32 + 8.8 pixels, y at 16 + 4 and 16 + 8.8; weighted 0.9 and 0.6.
-    x, y = (0.9 * 20 + 0.6 * 40.8) / 1.5, (0.9 * 20 + 0.6 * 24.8) / 1.5
-    assert np.allclose(changed[64 + 5, 5:], [x / 16 - 1, y / 16 - 1] * 5, atol=1e-5)
-    assert np.allclose(changed[64 + 6, 5:], [x / 16 - 2, y / 16 - 1] * 5, atol=1e-5)
+    assert np.array_equal(changed[[0, other]], answers[[0, other]])
+    # x lies at 16 + 4 and at 32 + 8.8 pixels, y at 16 + 4 and 16 + 8.8; weighted 0.9 and 0.75.
+    x, y = (0.9 * 20 + 0.75 * 40.8) / 1.65, (0.9 * 20 + 0.75 * 24.8) / 1.65
+    assert np.allclose(changed[one, 5:], [x / 16 - 1, y / 16 - 1] * 5, atol=1e-5)
+    assert np.allclose(changed[two, 5:], [x / 16 - 2, y / 16 - 1] * 5, atol=1e-5)
+
+
+def test_doubtful_cells_agree_with_a_sure_one_and_with_each_other_where_there_is_none() -> None:
+    one, two = 64 + 5, 64 + 6
+    changed = agreed(answers_of({one: (1, 1, 0.9, 0.0), two: (2, 1, 0.6, 0.3)}), 64, 64)
+    # The sure cell's points, 20 pixels from the left and from above.
+    assert np.allclose(changed[[one, two], 5:7], [[0.25, 0.25], [-0.75, 0.25]], atol=1e-4)
+    changed = agreed(answers_of({one: (1, 1, 0.6, 0.0), two: (2, 1, 0.6, 0.3)}), 64, 64)
+    assert np.allclose(changed[[one, two], 5:7], [[0.9, 0.4], [-0.1, 0.4]], atol=1e-4)
 
 
 def test_maps_of_backbone_and_heads_are_given_cell_by_cell(teacher: Path) -> None:

@@ -64,7 +64,7 @@ class DetectorNetwork(nn.Module):
     def __init__(
         self,
         widths: Sequence[int] = (16, 32, 64, 96, 96),
-        depths: Sequence[int] = (2, 6, 5),
+        depths: Sequence[int] = (2, 7, 6),
         neck: int = 64,
     ) -> None:
         super().__init__()

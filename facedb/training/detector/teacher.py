@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from facedb.errors import DetectorError
-from facedb.faces import merged
+from facedb.faces import ScalePolicy, merged
 from facedb.runtime import FAILURES, open_session
 from facedb.training.detector.losses import FACE
 from facedb.training.detector.network import STRIDES
@@ -26,6 +26,11 @@ OUTPUTS: Final = tuple(
 HINTS: Final = ("214", "223", "232"), ("256", "246", "236")
 """The maps of the strides that the backbone ends in, and that the heads look at: the names that
 they have in YuNet of May 2026. 64 channels each."""
+
+SURE: Final = ScalePolicy().threshold
+"""What the teacher scores where it is used, at least."""
+
+_UNHEARD: Final = 1e-6
 
 Answers = NDArray[np.float32]
 """float32[cells, 15], the finest stride first: score in [0, 1], box, landmarks, as in YuNet's own
@@ -64,57 +69,44 @@ class Teacher:
             raise DetectorError(f"{file}: not a YuNet model of any input size") from error
 
     def look(self, view: Pixels) -> tuple[Answers, Maps]:
-        """At a view uint8[H, W, 3] RGB, H and W multiples of 32.
-
-        The landmarks are what all cells agree on that see a face, in the view and in its mirror
-        image.
-        """
-        answers, maps = self._ask(view)
-        other, _ = self._ask(view[:, ::-1])
-        height, width = view.shape[:2]
-        mirrored = _mirrored(faces_at(other, height, width), width)
-        return agreed(answers, height, width, mirrored), maps
-
-    def _ask(self, view: Pixels) -> tuple[Answers, Maps]:
+        """At a view uint8[H, W, 3] RGB, H and W multiples of 32; the landmarks are `agreed`."""
         blob = np.ascontiguousarray(view.transpose(2, 0, 1)[None, ::-1], np.float32)
         outputs = self._session.run(self._outputs, {self._input: blob})
         named = dict(zip(self._outputs, outputs, strict=True))
-        answers = np.concatenate([_rows(named, stride) for stride in STRIDES])
+        rows = np.concatenate([_rows(named, stride) for stride in STRIDES])
+        answers = agreed(rows, *view.shape[:2])
         if not self.hints:
             return answers, np.empty((len(answers), 0), np.float16)
         groups = [np.concatenate([_cells(named[name]) for name in names]) for names in HINTS]
         return answers, np.hstack(groups).astype(np.float16)
 
 
-Found = NDArray[np.float64]
-"""float64[faces, 15], in pixels of a view: left, top, width, height, landmarks; and the score."""
-
-
-def agreed(answers: Answers, height: int, width: int, others: Found) -> Answers:
+def agreed(answers: Answers, height: int, width: int) -> Answers:
     """The same, but cells that see one face give it the same landmarks: their mean, by score.
 
-    Each cell errs on its own: what they agree on is nearer to the truth, and easier to learn.
+    Each cell errs on its own: what they agree on is nearer to the truth, and easier to learn. Where
+    one of them scores SURE, those that score less aren't heard, as when the teacher is used.
 
     Args:
         answers: of a view of height x width pixels.
         height: a multiple of 32.
         width: a multiple of 32.
-        others: faces of the same view that are heard too.
     """
-    sure = np.flatnonzero(answers[:, 0] >= FACE)
+    sees = np.flatnonzero(answers[:, 0] >= FACE)
     cells, strides = _grid(height, width)
-    found = faces_at(answers, height, width)
-    points = merged(np.vstack([found, others]), list(range(len(found))))[:, 4:14]
+    cells, strides = cells[sees], strides[sees]
+    found = _faces(answers[sees].astype(np.float64), cells, strides)
+    found[found[:, 14] < SURE, 14] *= _UNHEARD
+    points = merged(found, list(range(len(found))))[:, 4:14]
     changed = answers.copy()
-    changed[sure, 5:] = points / strides[sure] - np.tile(cells[sure], 5)
+    changed[sees, 5:] = points / strides - np.tile(cells, 5)
     return changed
 
 
-def faces_at(answers: Answers, height: int, width: int) -> Found:
-    """What every cell says that sees a face in a view of height x width pixels."""
-    sure = answers[:, 0] >= FACE
-    cells, strides = _grid(height, width)
-    cells, strides, told = cells[sure], strides[sure], answers[sure].astype(np.float64)
+def _faces(
+    told: NDArray[np.float64], cells: NDArray[np.int64], strides: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What these cells say: left, top, width, height and landmarks, in pixels; and the score."""
     size = np.exp(told[:, 3:5]) * strides
     corner = (cells + told[:, 1:3]) * strides - size / 2
     points = (np.tile(cells, 5) + told[:, 5:]) * strides
@@ -126,15 +118,6 @@ def _grid(height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
     grids = [np.mgrid[: height // s, : width // s].reshape(2, -1).T[:, ::-1] for s in STRIDES]
     strides = np.repeat(STRIDES, [len(grid) for grid in grids])
     return np.concatenate(grids), strides[:, None]
-
-
-def _mirrored(found: Found, width: int) -> Found:
-    """Faces of a mirror image, where they are in the view; right and left change names too."""
-    turned = found.copy()
-    turned[:, 0] = width - found[:, 0] - found[:, 2]
-    points = found[:, 4:14].reshape(-1, 5, 2)[:, [1, 0, 2, 4, 3]] * [-1, 1] + [width, 0]
-    turned[:, 4:14] = points.reshape(-1, 10)
-    return turned
 
 
 def _cells(maps: NDArray[np.float32]) -> NDArray[np.float32]:
