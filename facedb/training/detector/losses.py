@@ -12,6 +12,7 @@ from torch import Tensor
 FACE: Final = 0.2
 """Cells that the teacher scores this or more teach boxes and landmarks."""
 
+SCORE_WEIGHT: Final = 8.0
 BOX_WEIGHT: Final = 2.0
 LANDMARK_WEIGHT: Final = 20.0
 HINT_WEIGHT: Final = 3.0
@@ -36,8 +37,8 @@ class Parts:
 
     def total(self, landmark_weight: float = LANDMARK_WEIGHT) -> Tensor:
         """What is minimised."""
-        answers = self.score + BOX_WEIGHT * self.box + landmark_weight * self.landmarks
-        return answers + HINT_WEIGHT * self.hints
+        answers = SCORE_WEIGHT * self.score + BOX_WEIGHT * self.box
+        return answers + landmark_weight * self.landmarks + HINT_WEIGHT * self.hints
 
 
 def distillation(answers: Tensor, targets: Tensor, hints: Tensor) -> Parts:
