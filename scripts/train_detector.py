@@ -53,7 +53,9 @@ LEARNED, UNSEEN = "012346789", "5"
 
 USUAL = BUNDLED_POLICY.threshold
 LEAST, MOST = 0.2, 0.95
-PHOTOS_EACH = 4
+PHOTOS_EACH, MOSAICS = 12, range(1, 7)
+"""Of each person trained on, and the seeds of the mosaics, on which the threshold is found."""
+
 REVIVING = 256
 """Views on which a model file's normalisations are measured again."""
 
@@ -157,6 +159,8 @@ def train(
     goes_on = (work / CHECKPOINT).exists()
     first = weights_of(begin, views, enliven) if begin is not None and not goes_on else None
     run = Run(plan, first)
+    if first is not None and begin is not None and begin.is_dir():
+        run.begin_hints(begin)
     if run.recall(work):
         click.echo(f"going on after step {run.step}")
 
@@ -228,7 +232,8 @@ def faceless_photos(shared: Path, yunet: YuNet, teacher: Path) -> list[list[Phot
     celeba = shared / "data" / "celeba"
     people, _ = people_of(celeba)
     files = [file for name in people for file in photos_of(celeba, [name])[:PHOTOS_EACH]]
-    kinds = mosaics(pictures, 1) + mosaics(pictures, 2), pieces(files, teacher, 1)
+    tiled = [photo for seed in MOSAICS for photo in mosaics(pictures, seed)]
+    kinds = tiled, pieces(files, teacher, 1)
     return [[photo for photo in photos if not yunet.detect(photo)] for photos in kinds]
 
 

@@ -384,11 +384,21 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 def test_a_run_begins_from_the_weights_of_another(
     material: Material, teacher: Path, tmp_path: Path
 ) -> None:
-    train(Run(plan(1)), Views(material, teacher, seed=5, side=64), tmp_path, lambda line: None)
+    other = Run(plan(1))
+    train(other, Views(material, teacher, seed=5, side=64), tmp_path, lambda line: None)
     weights, _ = averaged(tmp_path)
     begun = Run(plan(1), weights)
     assert all(map(torch.equal, begun.network.state_dict().values(), weights.values()))
     assert all(map(torch.equal, begun.average.values(), weights.values()))
+
+    def same(one: Run) -> list[bool]:
+        return list(map(torch.equal, one.hints.parameters(), other.hints.parameters()))
+
+    assert not any(same(begun))
+    begun.begin_hints(tmp_path)
+    assert all(same(begun))
+    with pytest.raises(InputError, match=r"nowhere: no detector\.pt; train first"):
+        begun.begin_hints(tmp_path / "nowhere")
 
 
 def test_a_run_and_its_branches_are_averaged(

@@ -187,6 +187,14 @@ class Run:
         self.optimiser = make_optimizer(both, "muon", plan.rate, _DECAY)
         self.step, self.seconds = 0, 0.0
 
+    def begin_hints(self, folder: Path) -> None:
+        """Take up what brings the maps to the teacher's in a folder's checkpoint.
+
+        Raises:
+            InputError: there is no checkpoint, or it is damaged.
+        """
+        self.hints.load_state_dict(_state(folder)["hints"])
+
     def train(self, dataset: Views) -> Iterator[Seen]:
         """Batch after batch, until the plan is over."""
         first = self.step * self.plan.batch
