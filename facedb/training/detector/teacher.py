@@ -31,6 +31,7 @@ SURE: Final = ScalePolicy().threshold
 """What the teacher scores where it is used, at least."""
 
 _UNHEARD: Final = 1e-6
+"""A factor of a doubtful cell's score: nothing beside a sure one, a weight among its like."""
 
 Answers = NDArray[np.float32]
 """float32[cells, 15], the finest stride first: score in [0, 1], box, landmarks, as in YuNet's own
