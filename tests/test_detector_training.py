@@ -288,6 +288,18 @@ def test_what_the_student_sees_is_worse_at_times_and_never_of_another_size(
     assert 0 < same < 12
 
 
+def test_the_teacher_is_asked_in_the_light_that_the_student_sees(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GREY", "DISTORTED", "PADDED", "LIT"):
+        monkeypatch.setattr(views, name, 0.0)
+    plain = clean_view(material, random(2), 64)
+    assert all(np.array_equal(worsened(plain, random(seed)), plain) for seed in range(12))
+    monkeypatch.setattr(views, "LIT", 1.0)
+    lit = clean_view(material, random(2), 64)
+    assert 1 < np.abs(lit.astype(int) - plain).mean() < 100
+
+
 def test_people_are_held_out_by_the_seed_alone() -> None:
     people = [f"{number:03}" for number in range(50)]
     held = hold_out(people, 10, seed=1)

@@ -56,6 +56,7 @@ COVERED: Final = 0.4
 DISTORTED: Final = 0.3
 GREY: Final = 0.1
 LIT: Final = 0.5
+"""Of the views, in another light for the teacher too: no photograph shows what light it had."""
 
 
 def clean_view(material: Material, random: np.random.Generator, side: int = SIDE) -> Pixels:
@@ -68,6 +69,8 @@ def clean_view(material: Material, random: np.random.Generator, side: int = SIDE
             size = max(bottom - top, right - left)
             one = (_plain if plain else _tile)(material, random, size)
             view[top:bottom, left:right] = one[: bottom - top, : right - left]
+    if random.random() < LIT:
+        view = _lit(view, random)
     if random.random() < PADDED:
         down, across = random.integers(side - 31, side + 1, 2)
         view[down:], view[:, across:] = 0, 0
@@ -200,12 +203,10 @@ def _texture(random: np.random.Generator, side: int) -> Pixels:
 
 
 def worsened(view: Pixels, random: np.random.Generator) -> Pixels:
-    """What the student sees of a clean view: other light, grey, or one of the seven distortions.
+    """What the student sees of a clean view: the same, grey, or one of the seven distortions.
 
     Mild severities come more often: under the hardest ones a small face would be gone altogether.
     """
-    if random.random() < LIT:
-        view = _lit(view, random)
     if random.random() < GREY:
         view = np.repeat(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     if random.random() < DISTORTED:
