@@ -128,6 +128,13 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
 @click.option(
     "--landmark-weight", default=LANDMARK_WEIGHT, show_default=True, help="Of their error."
 )
+@click.option(
+    "--change",
+    type=click.FloatRange(0, 2),
+    default=1.0,
+    show_default=True,
+    help="How often views are lit, grey or distorted; 0.5 is half as often as usual.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that make views, 0.7 GB each."
@@ -155,7 +162,7 @@ def train(
     if enliven and (begin is None or begin.is_dir()):
         raise click.UsageError("--enliven is for a model file: name it with --begin")
     plan = Plan(**options)
-    views = Views(recall(work), teacher, plan.seed, plan.side)
+    views = Views(recall(work), teacher, plan.seed, plan.side, plan.change)
     goes_on = (work / CHECKPOINT).exists()
     first = weights_of(begin, views, enliven) if begin is not None and not goes_on else None
     run = Run(plan, first)
@@ -278,6 +285,7 @@ def run_of(work: Path) -> dict[str, Any]:
         "minutes": minutes,
         "rate": facts["rate"],
         "landmark_weight": facts["landmark_weight"],
+        "change": facts.get("change", 1.0),
     }
 
 

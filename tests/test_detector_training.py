@@ -291,13 +291,24 @@ def test_what_the_student_sees_is_worse_at_times_and_never_of_another_size(
 def test_the_teacher_is_asked_in_the_light_that_the_student_sees(
     material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("GREY", "DISTORTED", "PADDED", "LIT"):
-        monkeypatch.setattr(views, name, 0.0)
-    plain = clean_view(material, random(2), 64)
-    assert all(np.array_equal(worsened(plain, random(seed)), plain) for seed in range(12))
     monkeypatch.setattr(views, "LIT", 1.0)
-    lit = clean_view(material, random(2), 64)
+    monkeypatch.setattr(views, "PADDED", 0.0)
+    lit, plain = (clean_view(material, random(2), 64, change) for change in (1.0, 0.0))
     assert 1 < np.abs(lit.astype(int) - plain).mean() < 100
+    assert all(np.array_equal(worsened(lit, random(seed), 0.0), lit) for seed in range(12))
+    monkeypatch.setattr(views, "GREY", 0.0)
+    monkeypatch.setattr(views, "DISTORTED", 0.0)
+    assert all(np.array_equal(worsened(lit, random(seed)), lit) for seed in range(12))
+
+
+def test_half_the_change_is_half_as_many_changed_views(material: Material, teacher: Path) -> None:
+    def changed(change: float) -> int:
+        some = Views(material, teacher, seed=3, side=64, change=change)
+        plain = Views(material, teacher, seed=3, side=64, change=0.0)
+        return sum(not torch.equal(some[n][0], plain[n][0]) for n in range(100))
+
+    assert changed(0.0) == 0
+    assert 0.3 < changed(0.5) / changed(1.0) < 0.8
 
 
 def test_people_are_held_out_by_the_seed_alone() -> None:

@@ -55,6 +55,7 @@ class Plan:
         rate: the highest learning rate of Muon (Jordan, 2024; timm's).
         side: of a view in pixels, a multiple of 32.
         landmark_weight: of the landmarks' error in the loss.
+        change: how often views are lit, grey or distorted, in usual shares; in [0, 2].
         seed: of the weights and the views.
         workers: processes that make views; 0 makes them in this one.
         seconds: between two checkpoints.
@@ -66,6 +67,7 @@ class Plan:
     rate: float = 2e-2
     side: int = SIDE
     landmark_weight: float = LANDMARK_WEIGHT
+    change: float = 1.0
     seed: int = 0
     workers: int = 1
     seconds: float = 60.0
@@ -103,15 +105,18 @@ class Views(Dataset[Sample]):
     cutting them and asking the teacher takes longer than a step of the student.
     """
 
-    def __init__(self, material: Material, model: Path, seed: int, side: int) -> None:
-        self._material, self._model, self._seed, self._side = material, model, seed, side
+    def __init__(
+        self, material: Material, model: Path, seed: int, side: int, change: float = 1.0
+    ) -> None:
+        self._material, self._model, self._seed = material, model, seed
+        self._side, self._change = side, change
         self._teacher: Teacher | None = None
         self._block, self._kept = 0, dict[int, tuple[Pixels, Answers, Maps]]()
 
     def __getitem__(self, number: int) -> Sample:
         view, answers, maps = self._clean(number // (KEPT * REUSED) * KEPT + number % KEPT)
         random = np.random.default_rng([self._seed, number, 1])
-        shown = worsened(view, random).transpose(2, 0, 1)[::-1]
+        shown = worsened(view, random, self._change).transpose(2, 0, 1)[::-1]
         return tuple(map(torch.from_numpy, (shown.copy(), answers, maps)))  # type: ignore[return-value]
 
     def _clean(self, number: int) -> tuple[Pixels, Answers, Maps]:
@@ -124,7 +129,7 @@ class Views(Dataset[Sample]):
             self._block = number // KEPT
             self._kept.clear()
         random = np.random.default_rng([self._seed, number])
-        view = clean_view(self._material, random, self._side)
+        view = clean_view(self._material, random, self._side, self._change)
         self._kept[number] = view, *self._teacher.look(view)
         return self._kept[number]
 
@@ -259,7 +264,7 @@ class Run:
         save(folder / CHECKPOINT, state)
 
     def _belongs(self) -> dict[str, Any]:
-        named = ("seed", "batch", "rate", "side", "landmark_weight")
+        named = ("seed", "batch", "rate", "side", "landmark_weight", "change")
         plan = {name: getattr(self.plan, name) for name in named}
         return plan | {"network": self.network.options}
 
@@ -267,8 +272,8 @@ class Run:
         """Go on from the checkpoint in a folder; False where there is none.
 
         Raises:
-            InputError: it is damaged, or of a run with another seed, batch, rate, side, weight or
-                network.
+            InputError: it is damaged, or of a run with another seed, batch, rate, side, weight,
+                share of changed views or network.
         """
         state = load(folder / CHECKPOINT, self._belongs())
         if state is None:

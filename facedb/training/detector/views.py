@@ -59,8 +59,13 @@ LIT: Final = 0.5
 """Of the views, in another light for the teacher too: no photograph shows what light it had."""
 
 
-def clean_view(material: Material, random: np.random.Generator, side: int = SIDE) -> Pixels:
-    """A view uint8[side, side, 3] RGB: one photograph or a mosaic; some show no face."""
+def clean_view(
+    material: Material, random: np.random.Generator, side: int = SIDE, change: float = 1.0
+) -> Pixels:
+    """A view uint8[side, side, 3] RGB: one photograph or a mosaic; some show no face.
+
+    `change` times LIT of them are in another light.
+    """
     plain = random.random() < PLAIN_VIEW
     grid = int(random.choice(PLAIN_GRIDS if plain else GRIDS))
     view = np.empty((side, side, 3), np.uint8)
@@ -69,7 +74,7 @@ def clean_view(material: Material, random: np.random.Generator, side: int = SIDE
             size = max(bottom - top, right - left)
             one = (_plain if plain else _tile)(material, random, size)
             view[top:bottom, left:right] = one[: bottom - top, : right - left]
-    if random.random() < LIT:
+    if random.random() < LIT * change:
         view = _lit(view, random)
     if random.random() < PADDED:
         down, across = random.integers(side - 31, side + 1, 2)
@@ -202,14 +207,15 @@ def _texture(random: np.random.Generator, side: int) -> Pixels:
     return np.asarray(cv2.resize(coarse, (side, side), interpolation=int(how)), np.uint8)
 
 
-def worsened(view: Pixels, random: np.random.Generator) -> Pixels:
+def worsened(view: Pixels, random: np.random.Generator, change: float = 1.0) -> Pixels:
     """What the student sees of a clean view: the same, grey, or one of the seven distortions.
 
     Mild severities come more often: under the hardest ones a small face would be gone altogether.
+    `change` times GREY and DISTORTED of the views are changed.
     """
-    if random.random() < GREY:
+    if random.random() < GREY * change:
         view = np.repeat(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
-    if random.random() < DISTORTED:
+    if random.random() < DISTORTED * change:
         severity = int(random.choice([1, 1, 2, 2, 3, 3, 4]))
         view = distort(view, str(random.choice(KINDS)), severity, int(random.integers(2**31)))
     return view
