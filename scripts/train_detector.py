@@ -32,7 +32,6 @@ from command import Scripts
 from faceless import cifar, mosaics, pieces
 from make_celeba import overlap
 from measuring import DETECTOR, RESULTS, SHARED
-from torch import Tensor
 
 from facedb.faces import BUNDLED_POLICY, YuNet, use_one_thread
 from facedb.training.detector.export import LIMIT, to_onnx
@@ -163,11 +162,10 @@ def train(
         raise click.UsageError("--enliven is for a model file: name it with --begin")
     plan = Plan(**options)
     views = Views(recall(work), teacher, plan.seed, plan.side, plan.change)
-    goes_on = (work / CHECKPOINT).exists()
-    first = weights_of(begin, views, enliven) if begin is not None and not goes_on else None
-    run = Run(plan, first)
-    if first is not None and begin is not None and begin.is_dir():
-        run.begin_hints(begin)
+    if begin is None or (work / CHECKPOINT).exists():
+        run = Run(plan)
+    else:
+        run = begun_from(begin, plan, views, enliven)
     if run.recall(work):
         click.echo(f"going on after step {run.step}")
 
@@ -179,16 +177,18 @@ def train(
     train_on(run, views, work, tell)
 
 
-def weights_of(begin: Path, views: Views, enliven: bool) -> dict[str, Tensor]:
-    """What a run begins from: another's average, or a model file made trainable again."""
+def begun_from(begin: Path, plan: Plan, views: Views, enliven: bool) -> Run:
+    """A new run, from another's average and hints or from a model file made trainable again."""
     if begin.is_dir():
-        return averaged(begin)[0]
+        run = Run(plan, averaged(begin)[0])
+        run.begin_hints(begin)
+        return run
     beside = begin.with_name(CARD)
     if not beside.is_file():
         raise click.ClickException(f"{begin}: {beside} is not there, which says what network it is")
     options = json.loads(beside.read_text())["architecture_options"]
     shown = torch.stack([views[number][0] for number in range(REVIVING)]).float()
-    return revived(begin, shown, options, enliven)
+    return Run(plan, revived(begin, shown, options, enliven))
 
 
 @main.command()
@@ -285,7 +285,7 @@ def run_of(work: Path) -> dict[str, Any]:
         "minutes": minutes,
         "rate": facts["rate"],
         "landmark_weight": facts["landmark_weight"],
-        "change": facts.get("change", 1.0),
+        "change": facts["change"],
     }
 
 
