@@ -141,14 +141,15 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
 @click.option("--threads", default=2, show_default=True)
 @click.option(
     "--begin",
+    multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Folder of a run to begin from, or a model file with its card beside it.",
+    help="Folder of a run to begin from, several for their mean, or a model file, its card beside.",
 )
 @click.option("--enliven", is_flag=True, help="Let a model file's dead channels begin anew.")
 def train(
     work: Path,
     teacher: Path,
-    begin: Path | None,
+    begin: tuple[Path, ...],
     enliven: bool,
     threads: int,
     **options: Any,
@@ -158,11 +159,14 @@ def train(
         raise click.UsageError("how long? give --minutes or --steps")
     Teacher(teacher)  # so that a wrong file is told of here and not by a worker
     torch.set_num_threads(threads)
-    if enliven and (begin is None or begin.is_dir()):
+    files = [each for each in begin if not each.is_dir()]
+    if files and len(begin) > 1:
+        raise click.UsageError(f"{files[0]}: a model file is begun from alone, folders together")
+    if enliven and not files:
         raise click.UsageError("--enliven is for a model file: name it with --begin")
     plan = Plan(**options)
     views = Views(recall(work), teacher, plan.seed, plan.side, plan.change)
-    if begin is None or (work / CHECKPOINT).exists():
+    if not begin or (work / CHECKPOINT).exists():
         run = Run(plan)
     else:
         run = begun_from(begin, plan, views, enliven)
@@ -177,18 +181,19 @@ def train(
     train_on(run, views, work, tell)
 
 
-def begun_from(begin: Path, plan: Plan, views: Views, enliven: bool) -> Run:
-    """A new run, from another's average and hints or from a model file made trainable again."""
-    if begin.is_dir():
-        run = Run(plan, averaged(begin)[0])
-        run.begin_hints(begin)
+def begun_from(begin: tuple[Path, ...], plan: Plan, views: Views, enliven: bool) -> Run:
+    """A new run, from the mean of others and the first's hints or from a model file revived."""
+    first, *others = begin
+    if first.is_dir():
+        run = Run(plan, averaged(first, others)[0])
+        run.begin_hints(first)
         return run
-    beside = begin.with_name(CARD)
+    beside = first.with_name(CARD)
     if not beside.is_file():
-        raise click.ClickException(f"{begin}: {beside} is not there, which says what network it is")
+        raise click.ClickException(f"{first}: {beside} is not there, which says what network it is")
     options = json.loads(beside.read_text())["architecture_options"]
     shown = torch.stack([views[number][0] for number in range(REVIVING)]).float()
-    return Run(plan, revived(begin, shown, options, enliven))
+    return Run(plan, revived(first, shown, options, enliven))
 
 
 @main.command()
