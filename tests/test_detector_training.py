@@ -339,6 +339,17 @@ def test_landmark_loss_by_hand() -> None:
     assert torch.allclose(landmark_loss(own, other), torch.tensor([0.024, 0.049]), atol=1e-6)
 
 
+def test_score_loss_by_hand() -> None:
+    targets = torch.zeros(1, 3, 15)
+    targets[0, :, 0] = torch.tensor([0.8, 0.7, 0.0])
+    answers = targets.clone()
+    answers[0, :, 0] = torch.logit(torch.tensor([0.6, 0.7, 0.1]))
+    # The two divergences, over the sum of the teacher's scores.
+    apart = 0.8 * math.log(0.8 / 0.6) + 0.2 * math.log(0.2 / 0.4) - math.log(0.9)
+    score = distillation(answers, targets, NO_HINT).score
+    assert torch.isclose(score, torch.tensor(apart / 1.5), atol=1e-6)
+
+
 def test_only_the_score_counts_where_there_is_no_face() -> None:
     targets = torch.zeros(1, 3, 15)
     targets[0, 0, 0] = 0.9

@@ -12,7 +12,7 @@ from torch import Tensor
 FACE: Final = 0.2
 """Cells that the teacher scores this or more teach boxes and landmarks."""
 
-SCORE_WEIGHT: Final = 8.0
+SCORE_WEIGHT: Final = 4.0
 BOX_WEIGHT: Final = 2.0
 LANDMARK_WEIGHT: Final = 20.0
 HINT_WEIGHT: Final = 3.0
@@ -44,9 +44,9 @@ class Parts:
 def distillation(answers: Tensor, targets: Tensor, hints: Tensor) -> Parts:
     """The losses of a batch, each divided by the sum of the teacher's scores.
 
-    The score's is the quality focal loss (Li et al., Generalized Focal Loss, 2020; exponent 1):
-    cross-entropy against a soft target, weighted by the distance to it. Boxes and landmarks count
-    where the teacher scores FACE or more, as much as it scores.
+    The score's is the divergence (Kullback and Leibler) of the network's from the teacher's, as
+    in distillation (Hinton et al., 2015). Boxes and landmarks count where the teacher scores FACE
+    or more, as much as it scores.
 
     Args:
         answers: float32[n, cells, 15] of the network, the score a logit.
@@ -54,13 +54,13 @@ def distillation(answers: Tensor, targets: Tensor, hints: Tensor) -> Parts:
         hints: the loss of `hint_loss`, a scalar.
     """
     wanted = targets[..., 0]
-    entropy = F.binary_cross_entropy_with_logits(answers[..., 0], wanted, reduction="none")
-    distance = (answers[..., 0].sigmoid() - wanted).abs().detach()
+    cross = F.binary_cross_entropy_with_logits(answers[..., 0], wanted, reduction="sum")
+    entropy = F.binary_cross_entropy(wanted, wanted, reduction="sum")
     mass = wanted.sum().clamp(min=1.0)
     chosen = wanted >= FACE
     own, other, weight = answers[chosen], targets[chosen], wanted[chosen]
     return Parts(
-        (entropy * distance).sum() / mass,
+        (cross - entropy) / mass,
         (box_loss(own[:, 1:5], other[:, 1:5]) * weight).sum() / mass,
         (landmark_loss(own[:, 5:], other) * weight).sum() / mass,
         hints,
