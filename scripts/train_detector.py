@@ -321,7 +321,7 @@ def card(
     measured: Path,
 ) -> None:
     """Write the card of an exported model."""
-    before = json.loads(after.read_text())["training"]["runs"] if after is not None else []
+    before = json.loads(after.read_text())["training"] if after is not None else {}
     _, facts = averaged(work)
     people, held = people_of(shared / "data" / "celeba")
     model = (out / MODEL).read_bytes()
@@ -350,7 +350,9 @@ def card(
             "turns up to 30 degrees, flips, light, "
             "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
             "the weights, and of the last run's and its branches' (scripts/train_detector.py)",
-            "runs": before + [run_of(folder) for folder in (*begun, work)],
+            "runs": before.get("runs", [])
+            + before.get("branches", [])
+            + [run_of(folder) for folder in (*begun, work)],
             "branches": [run_of(folder) for folder in branches],
             "seed": facts["seed"],
             "held_out": {"set": "photos", "seed": HELD_OUT_SEED, "identities": held},
