@@ -313,8 +313,9 @@ def averaged(
 
     Args:
         folder: of the run.
-        branches: of runs that began from this one when it was under way: the weights are then the
-            mean of all (Wortsman et al., Model soups, 2022), each by how long it ran.
+        branches: of runs that began from this one when it was under way, or where it began: the
+            weights are then the mean of all (Wortsman et al., Model soups, 2022), each by how long
+            it ran.
 
     Raises:
         InputError: there is no checkpoint, it is damaged, or a branch is of another network.
