@@ -134,6 +134,11 @@ def prepare(work: Path, shared: Path, teacher: Path) -> None:
     show_default=True,
     help="How often views are lit, grey or distorted; 0.5 is half as often as usual.",
 )
+@click.option(
+    "--frozen-norms",
+    is_flag=True,
+    help="Keep the normalisations' means and variances: for a last run, begun from others.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that make views, 0.7 GB each."
@@ -291,6 +296,7 @@ def run_of(work: Path) -> dict[str, Any]:
         "rate": facts["rate"],
         "landmark_weight": facts["landmark_weight"],
         "change": facts["change"],
+        "frozen_norms": facts["frozen_norms"],
     }
 
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
-pytest.importorskip("onnx", reason="export needs onnx")
+onnx = pytest.importorskip("onnx", reason="export needs onnx")
 
 from facedb.errors import InputError  # noqa: E402
 from facedb.faces import BUNDLED, ScalePolicy, YuNet  # noqa: E402
@@ -44,6 +44,17 @@ def set_by_hand(network: DetectorNetwork, values: list[float]) -> DetectorNetwor
     return network
 
 
+def with_levels(network: DetectorNetwork) -> DetectorNetwork:
+    """Kernels that are whole multiples of something, 127 at most, as a file can have them."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                levels = torch.randint(-127, 128, module.weight.shape).float()
+                levels[:, 0, 0, 0] = 127
+                module.weight.copy_(levels * (module.weight.std() / 73))
+    return network
+
+
 def test_what_is_written_is_decoded_by_the_product(tmp_path: Path) -> None:
     landmarks = [-0.2, 0.0, 1.2, 0.0, 0.5, 0.5, 0.0, 1.0, 1.0, 1.0]
     values = [math.log(0.8 / 0.2), 0.5, 0.25, math.log(1.5), 0.0, *landmarks]
@@ -64,7 +75,7 @@ def test_the_file_computes_what_torch_does_at_any_size(tmp_path: Path) -> None:
     import cv2
 
     torch.manual_seed(1)
-    network = DetectorNetwork()
+    network = with_levels(DetectorNetwork())
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
@@ -89,6 +100,21 @@ def test_the_file_computes_what_torch_does_at_any_size(tmp_path: Path) -> None:
     outputs = opencv.forward(list(OUTPUTS))
     rows = np.concatenate([outputs[OUTPUTS.index(f"kps_{stride}")][0] for stride in STRIDES])
     assert np.allclose(rows, expected[:, 5:], rtol=1e-3, atol=1e-3)
+
+
+def test_a_kernel_is_written_to_the_nearest_of_255_levels_of_its_channel() -> None:
+    torch.manual_seed(2)
+    network = DetectorNetwork().eval()
+    graph = onnx.load_from_string(to_onnx(network)).graph
+    written = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    kernels = [node.input for node in graph.node if node.op_type == "Mul"]
+    last = [written[casts[levels]] * written[step] for levels, step in kernels]
+    last = [kernel for kernel in last if kernel.shape == (15, 64, 1, 1)]
+    for head, kernel in zip(network.heads, last, strict=True):
+        wanted = head[-1].weight.detach().numpy()
+        step = np.abs(wanted).max(axis=(1, 2, 3)) / 127
+        assert np.all(np.abs(kernel - wanted).max(axis=(1, 2, 3)) <= step * 0.5001)
 
 
 def test_a_network_learns_one_photo_and_finds_its_faces(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -415,6 +416,25 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     )
 
 
+def test_frozen_normalisations_stay_and_the_weights_learn_under_them(
+    material: Material, teacher: Path
+) -> None:
+    some = Views(material, teacher, seed=5, side=64)
+    views, targets, _ = (
+        torch.stack([one, other]) for one, other in zip(some[0], some[1], strict=True)
+    )
+    run = Run(replace(plan(2), frozen_norms=True))
+    with torch.no_grad():
+        answers = as_rows(run.network.eval()(views.float()))
+        wanted = distillation(answers, targets, NO_HINT).score
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    first, _ = run.train(some)
+    assert torch.isclose(first.parts.score, wanted, rtol=1e-4)
+    for name, value in run.network.state_dict().items():
+        kept = "running" in name or "tracked" in name
+        assert kept == torch.equal(value, before[name]), name
+
+
 def test_a_run_begins_from_the_weights_of_another(
     material: Material, teacher: Path, tmp_path: Path
 ) -> None:
@@ -464,7 +484,7 @@ def test_a_run_and_its_branches_are_averaged(
 
 def test_a_deeper_network_begins_as_the_one_that_it_grew_from() -> None:
     torch.manual_seed(3)
-    small, large = DetectorNetwork(depths=(0, 2, 1)).eval(), DetectorNetwork(depths=(1, 2, 3))
+    small, large = DetectorNetwork(depths=(0, 2, 1)).eval(), DetectorNetwork(depths=(1, 2, 3, 1))
     large.begin_from(small.state_dict())
     pixels = torch.rand(1, 3, 64, 96) * 255
     with torch.no_grad():

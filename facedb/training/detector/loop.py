@@ -56,6 +56,8 @@ class Plan:
         side: of a view in pixels, a multiple of 32.
         landmark_weight: of the landmarks' error in the loss.
         change: how often views are lit, grey or distorted, in usual shares; in [0, 2].
+        frozen_norms: whether batch normalisations keep their means and variances, so that the
+            weights learn to answer as they will in use: for a last run.
         seed: of the weights and the views.
         workers: processes that make views; 0 makes them in this one.
         seconds: between two checkpoints.
@@ -68,6 +70,7 @@ class Plan:
     side: int = SIDE
     landmark_weight: float = LANDMARK_WEIGHT
     change: float = 1.0
+    frozen_norms: bool = False
     seed: int = 0
     workers: int = 1
     seconds: float = 60.0
@@ -209,7 +212,7 @@ class Run:
             sampler=range(first, _FOREVER),
             num_workers=self.plan.workers,
         )
-        self.network.train()
+        self.network.train(not self.plan.frozen_norms)
         batches = iter(loader)
         while (progress := self.plan.progress(self.step, self.seconds)) < 1:
             started = time.monotonic()
@@ -264,7 +267,7 @@ class Run:
         save(folder / CHECKPOINT, state)
 
     def _belongs(self) -> dict[str, Any]:
-        named = ("seed", "batch", "rate", "side", "landmark_weight", "change")
+        named = ("seed", "batch", "rate", "side", "landmark_weight", "change", "frozen_norms")
         plan = {name: getattr(self.plan, name) for name in named}
         return plan | {"network": self.network.options}
 
@@ -273,7 +276,7 @@ class Run:
 
         Raises:
             InputError: it is damaged, or of a run with another seed, batch, rate, side, weight,
-                share of changed views or network.
+                share of changed views, kind of normalisation or network.
         """
         state = load(folder / CHECKPOINT, self._belongs())
         if state is None:

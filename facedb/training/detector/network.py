@@ -57,19 +57,21 @@ class DetectorNetwork(nn.Module):
 
     Args:
         widths: channels of the maps at strides 2, 4, 8, 16 and 32.
-        depths: blocks of 5x5 kernels at strides 8, 16 and 32.
+        depths: blocks of 5x5 kernels at strides 8, 16 and 32, and in each head; of three
+            numbers, none there.
         neck: channels of the maps that the heads see.
     """
 
     def __init__(
         self,
         widths: Sequence[int] = (16, 32, 64, 96, 96),
-        depths: Sequence[int] = (2, 7, 6),
+        depths: Sequence[int] = (3, 10, 9, 1),
         neck: int = 64,
     ) -> None:
         super().__init__()
         first, second, eighth, sixteenth, last = widths
-        self.options: dict[str, Any] = {"widths": list(widths), "depths": list(depths)}
+        *depths, in_heads = (*depths, 0)[:4]
+        self.options: dict[str, Any] = {"widths": list(widths), "depths": [*depths, in_heads]}
         self.options["neck"] = neck
         self.stem = nn.Sequential(
             convolution(3, first, 3, 2), Block(first, second, 3, 2), Block(second, second)
@@ -84,7 +86,7 @@ class DetectorNetwork(nn.Module):
             ]
         )
         self.laterals = nn.ModuleList([convolution(width, neck) for width in widths[2:]])
-        self.heads = nn.ModuleList([_head(neck) for _ in STRIDES])
+        self.heads = nn.ModuleList([_head(neck, in_heads) for _ in STRIDES])
 
     def begin_from(self, weights: dict[str, Tensor]) -> None:
         """Take up the weights of a network of these widths that is as deep, or less so.
@@ -138,13 +140,13 @@ def _same(width: int, count: int) -> list[Block]:
     return [Block(width, width, 5) for _ in range(count)]
 
 
-def _head(width: int) -> nn.Sequential:
+def _head(width: int, depth: int) -> nn.Sequential:
     answer = nn.Conv2d(width, VALUES, 1)
     nn.init.normal_(answer.weight, std=0.01)
     usual = torch.zeros(VALUES)
     usual[0], usual[3:5] = _RARE, _USUAL_SIZE
     answer.bias = nn.Parameter(usual)
-    return nn.Sequential(Block(width, width), answer)
+    return nn.Sequential(nn.Sequential(Block(width, width), *_same(width, depth)), answer)
 
 
 def normalised(

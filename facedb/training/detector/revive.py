@@ -79,10 +79,15 @@ def _convolutions(model: Path) -> list[tuple[Tensor, Tensor]]:
     except DecodeError as error:
         raise InputError(f"{model}: not an ONNX file ({error})") from error
     values = {one.name: torch.tensor(numpy_helper.to_array(one)) for one in graph.initializer}
-    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     inputs = [list(node.input) for node in graph.node if node.op_type == "Conv"]
     try:
-        return [(values[casts[kernel]].float(), values[shift]) for _, kernel, shift in inputs]
+        for node in graph.node:
+            if node.op_type == "Cast":
+                values[node.output[0]] = values[node.input[0]].float()
+            if node.op_type == "Mul":
+                levels, step = node.input
+                values[node.output[0]] = values[levels] * values[step]
+        return [(values[kernel], values[shift]) for _, kernel, shift in inputs]
     except (KeyError, ValueError) as error:
         raise InputError(f"{model}: not written by `export`, which --begin needs") from error
 
