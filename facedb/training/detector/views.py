@@ -41,7 +41,7 @@ PADDED: Final = 0.3
 TURNED_OVER: Final = 0.03
 ANYWHERE: Final = 0.1
 PLAIN_TILE: Final = 0.16
-PLAIN_VIEW: Final = 0.25
+PLAIN_VIEW: Final = 0.5
 MOST_ENLARGED: Final = 3.5
 
 SOFT: Final = 0.2
