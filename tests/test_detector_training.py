@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 onnx = pytest.importorskip("onnx", reason="export needs onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from torch.utils.data import default_collate  # noqa: E402
 
 from facedb.encoder.bundle import BUNDLED as ENCODER  # noqa: E402
 from facedb.encoder.bundle import GRAPH  # noqa: E402
@@ -420,9 +421,7 @@ def test_frozen_normalisations_stay_and_the_weights_learn_under_them(
     material: Material, teacher: Path
 ) -> None:
     some = Views(material, teacher, seed=5, side=64)
-    views, targets, _ = (
-        torch.stack([one, other]) for one, other in zip(some[0], some[1], strict=True)
-    )
+    views, targets, _ = default_collate([some[0], some[1]])
     run = Run(replace(plan(2), frozen_norms=True))
     with torch.no_grad():
         answers = as_rows(run.network.eval()(views.float()))
