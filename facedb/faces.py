@@ -7,12 +7,13 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb.alignment import CROP_SIDE, align, resize, template
+from facedb.detections import OUTPUTS, SCORE, STRIDES, Rows, decoded, merged, suppress
 from facedb.errors import DetectorError
 from facedb.runtime import FAILURES, open_session
 from facedb.types import Face, Photo, Pixels
@@ -21,22 +22,14 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
 
 BUNDLED: Final = Path(__file__).resolve().parent / "models" / "detector" / "detector.onnx"
-SAME: Final = 0.5
-"""Boxes whose intersection over union is this or more are of one face."""
+SURE: Final = 0.9
+"""A detector's score of a face that nobody doubts."""
 
 _READING: Final = 2
 """How a model's answers become crops: one more with every change, so that galleries are told.
 Since 2, landmarks are the mean of all cells that see a face."""
 
-_STRIDES: Final = (8, 16, 32)
-_YUNET_OUTPUTS: Final = tuple(
-    f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES
-)
-_Float = TypeVar("_Float", bound=np.floating[Any])
 _NO_ROOM: Final = np.empty(0, np.float32)
-
-Rows = NDArray[np.float32]
-"""float32[n, 15], YuNet's own: x, y, width, height, five x-y landmarks, score."""
 
 
 class Detector(Protocol):
@@ -66,6 +59,8 @@ class ScalePolicy:
         least_side: a photo whose long side is smaller is enlarged to it.
         rescue_sides: looked at in turn while nothing was found; reducing a photo takes away noise.
         threshold: the least detector score in [0, 1] that is a face.
+        beside_threshold: the same for whoever is beside a face that scores SURE or more: a photo
+            of people seldom shows what only looks like one (hysteresis; Canny, 1986).
         rescue_threshold: the same where it is looked at in turn, for each look at a photo without
             faces may find one.
         overlap: two finds with a larger intersection over union are one face.
@@ -75,6 +70,7 @@ class ScalePolicy:
     least_side: int = 224
     rescue_sides: tuple[int, ...] = (160, 96)
     threshold: float = 0.7
+    beside_threshold: float = 0.7
     rescue_threshold: float = 0.7
     overlap: float = 0.3
 
@@ -87,6 +83,16 @@ class ScalePolicy:
         finest = max(self.least_side, min(self.sides[-1], long_side))
         coarser = [side for side in self.sides[:-1] if side * 1.5 <= finest]
         return [side / long_side for side in (*coarser, finest)]
+
+    @property
+    def least(self) -> float:
+        """The least score that may be a face, whatever is beside it."""
+        return min(self.threshold, self.beside_threshold)
+
+    def accepted(self, rows: Rows) -> Rows:
+        """The rows of a photo, all of which score `least` or more, that are faces."""
+        sure = (rows[:, SCORE] >= SURE).any()
+        return rows[rows[:, SCORE] >= (self.least if sure else self.threshold)]
 
 
 BUNDLED_POLICY: Final = ScalePolicy(rescue_threshold=0.85)
@@ -120,14 +126,14 @@ class YuNet:
 
     def detect(self, photo: Photo) -> list[Face]:
         """The faces of a photo, the one that counts first."""
-        long_side = max(photo.pixels.shape[:2])
         policy, pixels = self._policy, photo.pixels
-        passes = [self._look(pixels, scale, policy.threshold) for scale in policy.scales(long_side)]
+        long_side = max(pixels.shape[:2])
+        looks = [self._look(pixels, scale, policy.least) for scale in policy.scales(long_side)]
+        found = policy.accepted(np.concatenate(looks))
         for side in policy.rescue_sides:
-            if side < long_side and not any(len(rows) for rows in passes):
-                passes.append(self._look(pixels, side / long_side, policy.rescue_threshold))
-        found = np.concatenate(passes)
-        rows = merged(found, _suppress(found, policy.overlap))
+            if side < long_side and not len(found):
+                found = self._look(pixels, side / long_side, policy.rescue_threshold)
+        rows = merged(found, suppress(found, policy.overlap))
         return ranked([_face(row, photo, self._side) for row in rows], photo.width, photo.height)
 
     def _look(self, pixels: Pixels, scale: float, threshold: float) -> Rows:
@@ -159,15 +165,15 @@ class _Network:
     def rows(self, view: Pixels, threshold: float) -> Rows:
         """Every candidate that scores the threshold or more, in pixels of the view."""
         blob = self._blob(view)
-        outputs = self._session.run(list(_YUNET_OUTPUTS), {self._input.name: blob})
-        named = dict(zip(_YUNET_OUTPUTS, outputs, strict=True))
-        found = [_candidates(named, stride, blob.shape[3], threshold) for stride in _STRIDES]
+        outputs = self._session.run(list(OUTPUTS), {self._input.name: blob})
+        named = dict(zip(OUTPUTS, outputs, strict=True))
+        found = [decoded(named, stride, blob.shape[3], threshold) for stride in STRIDES]
         return np.concatenate(found).astype(np.float32)
 
     def _blob(self, view: Pixels) -> NDArray[np.float32]:
         """BGR planes 0..255, zeros to the right and below; the memory is used again."""
         height, width = view.shape[:2]
-        last = _STRIDES[-1]
+        last = STRIDES[-1]
         down, across = self.fixed or (-(-height // last) * last, -(-width // last) * last)
         size = 3 * down * across
         if getattr(self._local, "room", _NO_ROOM).size < size:
@@ -177,21 +183,6 @@ class _Network:
         blob[..., width:] = 0
         blob[0, :, :height, :width] = view.transpose(2, 0, 1)[::-1]
         return blob
-
-
-def _candidates(
-    outputs: dict[str, NDArray[np.float32]], stride: int, width: int, threshold: float
-) -> NDArray[np.float32]:
-    """Decode one stride: a cell's box is an offset and the log of a size, both in strides."""
-    scores = outputs[f"cls_{stride}"][0, :, 0].clip(0, 1) * outputs[f"obj_{stride}"][0, :, 0]
-    scores = np.sqrt(scores.clip(0, 1))
-    best = np.flatnonzero(scores >= threshold)
-    cells = np.column_stack([best % (width // stride), best // (width // stride)])
-    boxes, points = outputs[f"bbox_{stride}"][0, best], outputs[f"kps_{stride}"][0, best]
-    sizes = np.exp(boxes[:, 2:]) * stride
-    corners = (cells + boxes[:, :2]) * stride - sizes / 2
-    landmarks = (np.tile(cells, 5) + points) * stride
-    return np.hstack([corners, sizes, landmarks, scores[best, None]])
 
 
 class CropsOnly:
@@ -302,50 +293,12 @@ def _face(row: Rows, photo: Photo, side: int) -> Face:
     )
 
 
-def _suppress(rows: Rows, overlap: float) -> list[int]:
-    """Non-maximum suppression: the rows kept, the highest score first."""
-    kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, overlap)
-    return [int(index) for index in kept]
-
-
-def merged(rows: NDArray[_Float], kept: list[int]) -> NDArray[_Float]:
-    """The rows kept, their landmarks the mean of all rows that see the same face, by score.
-
-    A face is seen by several cells, each of which errs on its own (BlazeFace does so against
-    jitter; Bazarevsky et al., 2019).
-    """
-    faces = rows[kept]
-    for face in faces:
-        weights = rows[:, 14] * (overlaps(face[:4], rows[:, :4]) >= SAME)
-        face[4:14] = weights @ rows[:, 4:14] / weights.sum()
-    return faces
-
-
-def overlaps(
-    box: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]]
-) -> NDArray[np.floating[Any]]:
-    """The intersection over union of a box with each of n.
-
-    Args:
-        box: float[4], x, y, width, height.
-        boxes: float[n, 4].
-
-    Returns:
-        float[n] in [0, 1].
-    """
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    common = (high - low).clip(min=0).prod(axis=1)
-    either = box[2:].prod() + boxes[:, 2:].prod(axis=1) - common
-    return np.asarray(common / either)
-
-
 def _read_model(file: str) -> bytes:
     try:
         with open(file, "rb") as stream:
             model = stream.read()
     except OSError as error:
         raise DetectorError(f"{file}: no detector there ({error.strerror})") from error
-    if not all(output.encode() in model for output in _YUNET_OUTPUTS):
+    if not all(output.encode() in model for output in OUTPUTS):
         raise DetectorError(f"{file}: not a YuNet model")
     return model

@@ -50,7 +50,8 @@ from measuring import (
 )
 from train_detector import CIFAR, people_of, photos_of
 
-from facedb.faces import BUNDLED_POLICY, ScalePolicy, YuNet, overlaps, use_one_thread
+from facedb.detections import overlaps
+from facedb.faces import BUNDLED_POLICY, ScalePolicy, YuNet, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.training.detector.export import LIMIT
 from facedb.training.distortions import KINDS, distort

@@ -27,8 +27,9 @@ from command import Script
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
 from numpy.typing import NDArray
 
+from facedb.detections import overlaps
 from facedb.encoder import Encoder, open_encoder
-from facedb.faces import Detector, YuNet, open_detector, overlaps, use_one_thread
+from facedb.faces import Detector, YuNet, open_detector, use_one_thread
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo, encode_photos
 from facedb.types import Face, Pixels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedb.faces import SAME, overlaps
+from facedb.detections import SAME, overlaps
 from facedb.types import Face, Photo
 
 RATES = (1, 5, 20)

@@ -32,6 +32,7 @@ from command import Scripts
 from faceless import cifar, mosaics, pieces
 from make_celeba import overlap
 from measuring import DETECTOR, RESULTS, SHARED
+from torch.utils.data import default_collate
 
 from facedb.faces import BUNDLED_POLICY, YuNet, use_one_thread
 from facedb.training.detector.export import LIMIT, to_onnx
@@ -169,12 +170,12 @@ def train(
         raise click.UsageError(f"{files[0]}: a model file is begun from alone, folders together")
     if enliven and not files:
         raise click.UsageError("--enliven is for a model file: name it with --begin")
+    goes_on = (work / CHECKPOINT).exists()
+    if options["frozen_norms"] and not begin and not goes_on:
+        raise click.UsageError("--frozen-norms is for a last run: say with --begin after which")
     plan = Plan(**options)
     views = Views(recall(work), teacher, plan.seed, plan.side, plan.change)
-    if not begin or (work / CHECKPOINT).exists():
-        run = Run(plan)
-    else:
-        run = begun_from(begin, plan, views, enliven)
+    run = Run(plan) if not begin or goes_on else begun_from(begin, plan, views, enliven)
     if run.recall(work):
         click.echo(f"going on after step {run.step}")
 
@@ -187,7 +188,10 @@ def train(
 
 
 def begun_from(begin: tuple[Path, ...], plan: Plan, views: Views, enliven: bool) -> Run:
-    """A new run, from the mean of others and the first's hints or from a model file revived."""
+    """A new run: the mean of others and the first's hints, or a model file revived and its fitted.
+
+    Hints at random would push the weights about until they have settled.
+    """
     first, *others = begin
     if first.is_dir():
         run = Run(plan, averaged(first, others)[0])
@@ -197,8 +201,10 @@ def begun_from(begin: tuple[Path, ...], plan: Plan, views: Views, enliven: bool)
     if not beside.is_file():
         raise click.ClickException(f"{first}: {beside} is not there, which says what network it is")
     options = json.loads(beside.read_text())["architecture_options"]
-    shown = torch.stack([views[number][0] for number in range(REVIVING)]).float()
-    return Run(plan, revived(first, shown, options, enliven))
+    batch = default_collate([views[number] for number in range(REVIVING)])
+    run = Run(plan, revived(first, batch[0].float(), options, enliven))
+    run.fit_hints(batch)
+    return run
 
 
 @main.command()

@@ -13,14 +13,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 onnx = pytest.importorskip("onnx", reason="export needs onnx")
 
+from facedb.detections import OUTPUTS, STRIDES  # noqa: E402
 from facedb.errors import InputError  # noqa: E402
 from facedb.faces import BUNDLED, ScalePolicy, YuNet  # noqa: E402
 from facedb.photos import load_photo, photo_from_array  # noqa: E402
 from facedb.training.detector.export import LIMIT, to_onnx  # noqa: E402
 from facedb.training.detector.losses import distillation  # noqa: E402
-from facedb.training.detector.network import STRIDES, DetectorNetwork, as_rows  # noqa: E402
+from facedb.training.detector.network import DetectorNetwork, as_rows  # noqa: E402
 from facedb.training.detector.revive import revived  # noqa: E402
-from facedb.training.detector.teacher import OUTPUTS, Teacher  # noqa: E402
+from facedb.training.detector.teacher import Teacher  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = sorted((ROOT / "data" / "train").glob("*/*.jpg"))[:6]

@@ -16,12 +16,14 @@ onnx = pytest.importorskip("onnx", reason="export needs onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from torch.utils.data import default_collate  # noqa: E402
 
+from facedb.detections import STRIDES  # noqa: E402
 from facedb.encoder.bundle import BUNDLED as ENCODER  # noqa: E402
 from facedb.encoder.bundle import GRAPH  # noqa: E402
 from facedb.errors import DetectorError, InputError, TrainingError  # noqa: E402
 from facedb.faces import ScalePolicy  # noqa: E402
 from facedb.photos import load_photo  # noqa: E402
 from facedb.training.detector import loop, views  # noqa: E402
+from facedb.training.detector.hints import Hints  # noqa: E402
 from facedb.training.detector.loop import Plan, Run, Views, averaged, train  # noqa: E402
 from facedb.training.detector.losses import (  # noqa: E402
     box_loss,
@@ -36,7 +38,7 @@ from facedb.training.detector.material import (  # noqa: E402
     keep,
     recall,
 )
-from facedb.training.detector.network import STRIDES, DetectorNetwork, as_rows  # noqa: E402
+from facedb.training.detector.network import DetectorNetwork, as_rows  # noqa: E402
 from facedb.training.detector.teacher import HINTS, Answers, Teacher, agreed  # noqa: E402
 from facedb.training.detector.views import clean_view, cut, placed, worsened  # noqa: E402
 from facedb.types import Pixels  # noqa: E402
@@ -278,6 +280,37 @@ def test_material_is_recalled_as_it_was_kept(material: Material, tmp_path: Path)
     assert np.array_equal(clean_view(kept, random(1), 64), clean_view(material, random(1), 64))
 
 
+def test_who_is_not_the_largest_of_a_photo_is_shown_more_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two photos, of one colour each; in the second three faces, the largest in the middle."""
+    pixels = np.repeat(np.array([40, 200], np.uint8), 3 * 100 * 100)
+    corners = np.array([[30, 30], [5, 5], [40, 40], [80, 80]])
+    sizes = np.array([[30, 40], [9, 12], [30, 40], [12, 12]])
+    material = Material(
+        pixels,
+        np.array([0, 3 * 100 * 100]),
+        np.array([[100, 100], [100, 100]]),
+        np.hstack([corners, sizes]).astype(np.float32),
+        np.array([0, 1, 1, 1]),
+        np.full((1, 8, 8, 3), 60, np.uint8),
+    )
+    assert material.behind.tolist() == [1, 3]
+    for name in ("PLAIN_VIEW", "PLAIN_TILE", "ANYWHERE", "COVERED", "SOFT", "PADDED"):
+        monkeypatch.setattr(views, name, 0.0)
+    monkeypatch.setattr(views, "GRIDS", (1,))
+    monkeypatch.setattr(views, "MIRRORED", 1.0)
+
+    def of_the_second(share: float) -> float:
+        monkeypatch.setattr(views, "BEHIND", share)
+        shown = [clean_view(material, random(seed), 16, change=0.0) for seed in range(300)]
+        return float(np.mean([view[8, 8, 0] == 200 for view in shown]))
+
+    assert of_the_second(0.0) == pytest.approx(0.75, abs=0.08)
+    assert of_the_second(0.6) == pytest.approx(0.6 + 0.4 * 0.75, abs=0.08)
+    assert of_the_second(1.0) == 1
+
+
 def test_what_the_student_sees_is_worse_at_times_and_never_of_another_size(
     material: Material,
 ) -> None:
@@ -494,7 +527,7 @@ def test_a_deeper_network_begins_as_the_one_that_it_grew_from() -> None:
 
 def test_hints_compare_each_stride_with_its_own_cells_of_the_teachers_maps() -> None:
     network = DetectorNetwork()
-    hints = loop.Hints(network)
+    hints = Hints(network)
     for layer in (*hints.stages, *hints.seen):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
@@ -509,6 +542,27 @@ def test_hints_compare_each_stride_with_its_own_cells_of_the_teachers_maps() -> 
         right = hints(stages, seen, maps, targets).item()
     assert loss == pytest.approx(16 / 84 / 64, rel=1e-3)
     assert (nothing, right) == (0.0, 0.0)
+
+
+def test_fitted_hints_are_the_best_there_are_and_leave_the_network_alone(
+    material: Material, teacher: Path
+) -> None:
+    some = Views(material, teacher, seed=5, side=64)
+    batch = default_collate([some[number] for number in range(8)])
+    run = Run(plan(1))
+    before = [value.clone() for value in run.network.state_dict().values()]
+    run.fit_hints(batch)
+    assert all(map(torch.equal, before, run.network.state_dict().values()))
+    views_, targets, maps = batch
+    with torch.no_grad():
+        _, stages, seen = run.network.eval().look(views_.float())
+    loss = run.hints(stages, seen, maps, targets)
+    usual = Hints(run.network)(stages, seen, maps, targets)
+    assert 0 < loss < usual / 2
+    loss.backward()
+    # The least is where no step leads down.
+    steep = max(float(one.grad.abs().max()) for one in run.hints.parameters())
+    assert steep < 1e-3
 
 
 def test_a_gradient_that_is_no_number_stops_the_run(material: Material, teacher: Path) -> None:

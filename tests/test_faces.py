@@ -371,6 +371,29 @@ def test_a_reduced_photo_must_be_surer_to_count() -> None:
         assert len(YuNet(BUNDLED, policy).detect(photo)) == found
 
 
+def test_who_is_beside_a_sure_face_may_be_less_sure() -> None:
+    """A sample photo, beside it the same so faded that nobody would find the face alone."""
+    photo = np.asarray(Image.open(sorted(SAMPLE.glob("*/01.jpg"))[0]).convert("RGB"), float)
+    seen = YuNet(BUNDLED, ScalePolicy(threshold=0.3, rescue_sides=()))
+
+    def scene(*parts: np.ndarray) -> Photo:
+        return photo_from_array(np.hstack(parts).round().astype(np.uint8))
+
+    grey = np.full_like(photo, 128.0)
+    shares = np.linspace(0.02, 0.3, 29)
+    faded = [(1 - share) * grey + share * photo for share in shares]
+    scores = [[face.score for face in seen.detect(scene(photo, one))] for one in faded]
+    sure, doubtful = next(both for both in scores if len(both) == 2 and 0.45 < min(both) < 0.65)
+    one = faded[scores.index([sure, doubtful])]
+    assert sure > 0.9
+    for least, found in ((doubtful - 0.01, 2), (doubtful + 0.01, 1)):
+        detector = YuNet(BUNDLED, ScalePolicy(rescue_sides=(), beside_threshold=least))
+        assert len(detector.detect(scene(photo, one))) == found
+        assert not detector.detect(scene(grey, one))
+        assert not detector.detect(scene(one, one))
+    assert len(YuNet(BUNDLED, ScalePolicy(rescue_sides=())).detect(scene(photo, one))) == 1
+
+
 def test_the_landmarks_tilt_with_the_head(eyes: Eyes) -> None:
     tilt = turned(-np.pi / 18, 1.0, (0, 0))
     errors: list[float] = []

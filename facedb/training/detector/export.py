@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from facedb.detections import STRIDES
 from facedb.training.detector.network import (
     INPUT_SCALE,
-    STRIDES,
     VALUES,
     Block,
     DetectorNetwork,

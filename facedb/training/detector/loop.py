@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from facedb.errors import InputError, TrainingError
 from facedb.training.averaging import decay_after
 from facedb.training.checkpoint import load, save
-from facedb.training.detector.losses import LANDMARK_WEIGHT, Parts, distillation, hint_loss
+from facedb.training.detector.hints import Hints
+from facedb.training.detector.losses import LANDMARK_WEIGHT, Parts, distillation
 from facedb.training.detector.material import Material
 from facedb.training.detector.network import DetectorNetwork, as_rows
 from facedb.training.detector.teacher import Answers, Maps, Teacher
@@ -33,9 +34,6 @@ from facedb.types import Pixels
 CHECKPOINT: Final = "detector.pt"
 KEPT: Final = 2048
 REUSED: Final = 4
-HINTED: Final = 64
-"""Channels of the teacher's maps."""
-
 PARTS: Final = tuple(part.name for part in fields(Parts))
 _WARM: Final = 0.05
 _CLIP: Final = 5.0
@@ -137,44 +135,6 @@ class Views(Dataset[Sample]):
         return self._kept[number]
 
 
-class Hints(nn.Module):
-    """A network's maps brought to the teacher's by 1x1 convolutions; they are not shipped."""
-
-    def __init__(self, network: DetectorNetwork) -> None:
-        super().__init__()
-        widths, neck = network.options["widths"][2:], network.options["neck"]
-        self.stages = nn.ModuleList([nn.Conv2d(width, HINTED, 1) for width in widths])
-        self.seen = nn.ModuleList([nn.Conv2d(neck, HINTED, 1) for _ in widths])
-
-    def forward(
-        self, stages: list[Tensor], seen: list[Tensor], maps: Tensor, targets: Tensor
-    ) -> Tensor:
-        """The loss of both groups of maps, each stride by its share of the cells.
-
-        Args:
-            stages: float32[n, width, H / stride, W / stride] of the network, for each stride.
-            seen: the same of the maps that the heads see.
-            maps: float16[n, cells, 2 * HINTED] of the teacher, or no columns.
-            targets: float32[n, cells, 15] of the teacher.
-
-        Returns:
-            A scalar; 0 where the teacher has no maps.
-        """
-        if not maps.shape[2]:
-            return maps.new_zeros((), dtype=torch.float32)
-        cells = [stage.shape[2] * stage.shape[3] for stage in stages]
-        wanted = maps.float().split(cells, dim=1)  # type: ignore[no-untyped-call]
-        told = targets.split(cells, dim=1)  # type: ignore[no-untyped-call]
-        share = [count / sum(cells) for count in cells]
-        loss = maps.new_zeros((), dtype=torch.float32)
-        for group, (own, bring) in enumerate(((stages, self.stages), (seen, self.seen))):
-            for level, layer in enumerate(bring):
-                other = wanted[level][..., group * HINTED : (group + 1) * HINTED]
-                mine = as_rows([layer(own[level])])
-                loss = loss + share[level] * hint_loss(mine, other, told[level])
-        return loss
-
-
 class Run:
     """A network on its way, and what is needed to go on with it.
 
@@ -202,6 +162,14 @@ class Run:
             InputError: there is no checkpoint, or it is damaged.
         """
         self.hints.load_state_dict(_state(folder)["hints"])
+
+    def fit_hints(self, batch: Sample) -> None:
+        """Find what brings the maps to the teacher's best on these views; nothing else moves."""
+        views, targets, maps = batch
+        self.network.eval()
+        with torch.no_grad():
+            _, stages, seen = self.network.look(views.float())
+            self.hints.fit(stages, seen, maps, targets)
 
     def train(self, dataset: Views) -> Iterator[Seen]:
         """Batch after batch, until the plan is over."""

@@ -80,9 +80,18 @@ def hint_loss(own: Tensor, other: Tensor, targets: Tensor) -> Tensor:
     Returns:
         The sum over cells, those at faces NEAR times more, over their number; a scalar.
     """
-    scale = other.square().mean(dim=(0, 1), keepdim=True).sqrt().clamp(min=0.05)
-    error = (own - other / scale).square().mean(dim=2)
-    return (error * (1 + NEAR * (targets[..., 0] >= FACE))).sum() / error.numel()
+    error = (own - other / hint_scale(other)).square().mean(dim=2)
+    return (error * hint_weight(targets)).sum() / error.numel()
+
+
+def hint_scale(other: Tensor) -> Tensor:
+    """float32[1, 1, c], the channels' root mean squares, at least 0.05."""
+    return other.square().mean(dim=(0, 1), keepdim=True).sqrt().clamp(min=0.05)
+
+
+def hint_weight(targets: Tensor) -> Tensor:
+    """float32[n, cells]: 1, and NEAR more at faces."""
+    return 1 + NEAR * (targets[..., 0] >= FACE)
 
 
 def box_loss(own: Tensor, other: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,14 @@ class Material:
     faces: NDArray[np.float32]
     owners: NDArray[np.int64]
     plain: NDArray[np.uint8]
+
+    @cached_property
+    def behind(self) -> NDArray[np.int64]:
+        """int64[n], the numbers of the faces that are not the largest of their photo."""
+        sizes = self.faces[:, 2] * self.faces[:, 3]
+        largest = np.zeros(len(self.starts), np.float32)
+        np.maximum.at(largest, self.owners, sizes)
+        return np.flatnonzero(sizes < largest[self.owners])
 
     def photo(self, number: int) -> Pixels:
         """uint8[H, W, 3] RGB of a photo; not to be written to."""

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STRIDES: Final = (8, 16, 32)
+from facedb.detections import STRIDES
+
 VALUES: Final = 15
 """A cell's answer: the score's logit, four of the box, ten of the landmarks."""
 

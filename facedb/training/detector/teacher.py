@@ -11,17 +11,12 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from facedb.detections import STRIDES, merged
 from facedb.errors import DetectorError
-from facedb.faces import ScalePolicy, merged
+from facedb.faces import ScalePolicy
 from facedb.runtime import FAILURES, open_session
 from facedb.training.detector.losses import FACE
-from facedb.training.detector.network import STRIDES
 from facedb.types import Pixels
-
-OUTPUTS: Final = tuple(
-    f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES
-)
-"""The names of YuNet's outputs, and of ours."""
 
 HINTS: Final = ("214", "223", "232"), ("256", "246", "236")
 """The maps of the strides that the backbone ends in, and that the heads look at: the names that

@@ -41,7 +41,7 @@ PADDED: Final = 0.3
 TURNED_OVER: Final = 0.03
 ANYWHERE: Final = 0.1
 PLAIN_TILE: Final = 0.16
-PLAIN_VIEW: Final = 0.5
+PLAIN_VIEW: Final = 0.25
 MOST_ENLARGED: Final = 3.5
 
 SOFT: Final = 0.2
@@ -52,6 +52,10 @@ MOST_SOFT: Final = 0.02
 
 COVERED: Final = 0.4
 """Of the photographs, with a head and shoulders of another before them."""
+
+BEHIND: Final = 0.22
+"""Of the people, drawn among those that are not the largest of their photo: one in ten is, and
+most of what a detector misses."""
 
 DISTORTED: Final = 0.3
 GREY: Final = 0.1
@@ -108,7 +112,8 @@ def _person(
     material: Material, random: np.random.Generator, side: int
 ) -> tuple[Pixels, NDArray[np.float64]]:
     """A view about one face, and float64[4, 2], the corners of its box there."""
-    face = int(random.integers(len(material.faces)))
+    behind = len(material.behind) > 0 and random.random() < BEHIND
+    face = int(random.choice(material.behind) if behind else random.integers(len(material.faces)))
     least = max(LEAST_FACE, LEAST_SHARE * side)
     size = math.exp(random.uniform(math.log(least), math.log(MOST_FACE * side)))
     box = material.faces[face]
