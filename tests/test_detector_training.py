@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 onnx = pytest.importorskip("onnx", reason="export needs onnx")
@@ -280,35 +282,69 @@ def test_material_is_recalled_as_it_was_kept(material: Material, tmp_path: Path)
     assert np.array_equal(clean_view(kept, random(1), 64), clean_view(material, random(1), 64))
 
 
-def test_who_is_not_the_largest_of_a_photo_is_shown_more_often(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Two photos, of one colour each; in the second three faces, the largest in the middle."""
-    pixels = np.repeat(np.array([40, 200], np.uint8), 3 * 100 * 100)
-    corners = np.array([[30, 30], [5, 5], [40, 40], [80, 80]])
-    sizes = np.array([[30, 40], [9, 12], [30, 40], [12, 12]])
-    material = Material(
-        pixels,
-        np.array([0, 3 * 100 * 100]),
-        np.array([[100, 100], [100, 100]]),
-        np.hstack([corners, sizes]).astype(np.float32),
-        np.array([0, 1, 1, 1]),
-        np.full((1, 8, 8, 3), 60, np.uint8),
-    )
-    assert material.behind.tolist() == [1, 3]
+def people_alone(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
+    """Views of one person each, as they are."""
     for name in ("PLAIN_VIEW", "PLAIN_TILE", "ANYWHERE", "COVERED", "SOFT", "PADDED"):
         monkeypatch.setattr(views, name, 0.0)
     monkeypatch.setattr(views, "GRIDS", (1,))
     monkeypatch.setattr(views, "MIRRORED", 1.0)
+    for name, share in shares.items():
+        monkeypatch.setattr(views, name, share)
+
+
+def photographed(
+    photos: Sequence[Pixels], faces: Sequence[Sequence[tuple[float, ...]]]
+) -> Material:
+    """Photographs, the boxes of the faces in each, and a grey picture without."""
+    return Material(
+        np.concatenate([photo.ravel() for photo in photos]),
+        np.cumsum([0, *(photo.size for photo in photos[:-1])]),
+        np.array([photo.shape[:2] for photo in photos]),
+        np.array([box for boxes in faces for box in boxes], np.float32),
+        np.repeat(np.arange(len(photos)), [len(boxes) for boxes in faces]),
+        np.full((1, 8, 8, 3), 60, np.uint8),
+    )
+
+
+def test_who_is_not_the_largest_of_a_photo_is_shown_more_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photos = [np.full((100, 100, 3), level, np.uint8) for level in (40, 200)]
+    boxes = [(5, 5, 9, 12), (40, 40, 30, 40), (80, 80, 12, 12)]
+    material = photographed(photos, [[(30, 30, 30, 40)], boxes])
+    assert material.behind.tolist() == [1, 3]
 
     def of_the_second(share: float) -> float:
-        monkeypatch.setattr(views, "BEHIND", share)
+        people_alone(monkeypatch, BEHIND=share)
         shown = [clean_view(material, random(seed), 16, change=0.0) for seed in range(300)]
         return float(np.mean([view[8, 8, 0] == 200 for view in shown]))
 
     assert of_the_second(0.0) == pytest.approx(0.75, abs=0.08)
     assert of_the_second(0.6) == pytest.approx(0.6 + 0.4 * 0.75, abs=0.08)
     assert of_the_second(1.0) == 1
+
+
+def test_people_are_often_in_the_middle_and_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = np.zeros((300, 300, 3), np.uint8)
+    photo[120:180, 80:140] = 255
+    material = photographed([photo], [[(80, 120, 60, 60)]])
+
+    def shown(share: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How far from the middle the face is, and its size, in sides of the view."""
+        people_alone(monkeypatch, PORTRAIT=share)
+        whites = [clean_view(material, random(seed), 96, 0.0)[..., 0] > 127 for seed in range(60)]
+        whites = [white for white in whites if white.any()]
+        off = [np.abs(np.argwhere(white).mean(axis=0) / 96 - 0.5).max() for white in whites]
+        return np.array(off), np.sqrt([white.mean() for white in whites])
+
+    off, size = shown(1.0)
+    assert off.max() < 4 * 0.04
+    assert 0.34 < size.min() < 0.45
+    assert 0.55 < size.max() < 0.66
+    off, size = shown(0.0)
+    assert off.max() > 0.3
+    assert size.min() < 0.3
+    assert size.max() > 0.7
 
 
 def test_what_the_student_sees_is_worse_at_times_and_never_of_another_size(
