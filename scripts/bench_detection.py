@@ -153,10 +153,15 @@ def known_faces(model: Path, photos: list[Photo]) -> list[Scene]:
     return scenes
 
 
-def development_photos(shared: Path, count: int, seed: int) -> list[Photo]:
+def development_files(shared: Path) -> list[Path]:
+    """The photographs of LFW's peopleDevTrain."""
     lines = (shared / "data/lfw/peopleDevTrain.txt").read_text().splitlines()[1:]
     folders = [shared / "data/lfw/images" / line.split("\t")[0] for line in lines if line]
-    files = [file for folder in folders for file in sorted(folder.glob("*.webp"))]
+    return [file for folder in folders for file in sorted(folder.glob("*.webp"))]
+
+
+def development_photos(shared: Path, count: int, seed: int) -> list[Photo]:
+    files = development_files(shared)
     chosen = np.random.default_rng(seed).permutation(len(files))[:count]
     return [load_photo(files[int(index)]) for index in chosen]
 
