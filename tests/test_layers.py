@@ -20,7 +20,7 @@ LAYERS = [
     ["errors", "types", "device", "lock", "runtime"],
     ["decision", "aggregation", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
-    ["photos", "store", "index", "encoder", "alignment"],
+    ["photos", "store", "index", "encoder", "alignment", "detections"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
     ["pipeline", "training", "study"],
