@@ -46,7 +46,7 @@ def decoded(
 
 def suppress(rows: Rows, overlap: float) -> list[int]:
     """Non-maximum suppression: the rows kept, the highest score first."""
-    kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, overlap)
+    kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, SCORE].tolist(), 0.0, overlap)
     return [int(index) for index in kept]
 
 
@@ -58,7 +58,7 @@ def merged(rows: NDArray[_Float], kept: list[int]) -> NDArray[_Float]:
     """
     faces = rows[kept]
     for face in faces:
-        weights = rows[:, 14] * (overlaps(face[:4], rows[:, :4]) >= SAME)
+        weights = rows[:, SCORE] * (overlaps(face[:4], rows[:, :4]) >= SAME)
         face[4:14] = weights @ rows[:, 4:14] / weights.sum()
     return faces
 

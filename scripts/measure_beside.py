@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from bench_detection import development_files
 from command import Script
 from evaluate_detector import DOUBT, Tally, chosen
-from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
+from faceless import false_faces
+from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, table
 from train_detector import faceless_photos
 
 from facedb.faces import BUNDLED, BUNDLED_POLICY, ScalePolicy, YuNet, use_one_thread
@@ -44,11 +44,8 @@ def row_of(detector: YuNet, scenes: list[Scene], bare: dict[str, list[Photo]]) -
     for photo, theirs, doubtful in scenes:
         tally.add(theirs, doubtful, detector.detect(photo))
     kept = ("found", "landmark_error_mean", "extra_per_100_photos")
-    false = {
-        kind: rounded(100 * float(np.mean([len(detector.detect(photo)) for photo in photos])))
-        for kind, photos in bare.items()
-    }
-    return {name: tally.record()[name] for name in kept} | {"false_per_100": false}
+    found = tally.record()
+    return {name: found[name] for name in kept} | {"false_per_100": false_faces(detector, bare)}
 
 
 @click.command(cls=Script, help=__doc__)

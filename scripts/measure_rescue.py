@@ -20,7 +20,7 @@ import click
 import numpy as np
 from bench_detection import development_photos
 from command import Script
-from faceless import cifar, mosaics, pieces
+from faceless import cifar, false_faces, mosaics, pieces
 from froc import scores_at
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
 from train_detector import CIFAR, people_of, photos_of
@@ -44,17 +44,13 @@ def row_of(
     detector: YuNet, bare: dict[str, list[Photo]], worse: dict[str, list[tuple[Photo, Face]]]
 ) -> dict[str, Any]:
     """False faces on 100 photos of a kind, and the share found under each distortion."""
-    false = {
-        kind: rounded(100 * float(np.mean([len(detector.detect(photo)) for photo in photos])))
-        for kind, photos in bare.items()
-    }
     shares = {
         kind: rounded(
             float(np.mean([scores_at([face], detector.detect(one))[0] > 0 for one, face in scenes]))
         )
         for kind, scenes in worse.items()
     }
-    return {"false_per_100": false, "found": shares}
+    return {"false_per_100": false_faces(detector, bare), "found": shares}
 
 
 @click.command(cls=Script, help=__doc__)
