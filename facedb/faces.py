@@ -95,7 +95,7 @@ class ScalePolicy:
         return rows[rows[:, SCORE] >= (self.least if sure else self.threshold)]
 
 
-BUNDLED_POLICY: Final = ScalePolicy(rescue_threshold=0.85)
+BUNDLED_POLICY: Final = ScalePolicy(beside_threshold=0.6, rescue_threshold=0.85)
 """Our own detector learned on noise, and seldom needs to be rescued."""
 
 

@@ -357,11 +357,12 @@ def card(
             "terms": "non-commercial research (CelebA)",
             "teacher": "YuNet 2026may, OpenCV zoo, MIT",
             "recipe": "YuNet's answer at every cell of clean views, and the maps it answers from, "
-            "learned on distorted ones: single faces of 9 pixels to more than the view, mosaics of "
-            "up to 16 photographs, faces cut by the border, behind other people or out of focus, "
-            "turns up to 30 degrees, flips, light, "
-            "grey, the seven distortions, pictures without faces; one cycle of Muon, average of "
-            "the weights, and of the last run's and its branches' (scripts/train_detector.py)",
+            "learned on distorted ones: single faces of 9 pixels to more than the view, half of "
+            "them in the middle and large in the last runs, people behind the largest of a "
+            "photograph, mosaics of up to 16 photographs, faces cut by the border, behind other "
+            "people or out of focus, turns up to 30 degrees, flips, light, grey, the seven "
+            "distortions, pictures without faces; one cycle of Muon, average of the weights, and "
+            "of the last run's and its branches' (scripts/train_detector.py)",
             "runs": before.get("runs", [])
             + before.get("branches", [])
             + [run_of(folder) for folder in (*begun, work)],

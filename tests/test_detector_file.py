@@ -199,7 +199,7 @@ def test_dead_channels_begin_anew_when_asked_to(tmp_path: Path) -> None:
 def test_only_the_network_of_its_card_is_made_trainable(tmp_path: Path) -> None:
     views = views_of_sample_people()
     with pytest.raises(InputError, match="not the network of its card"):
-        revived(BUNDLED, views, {"depths": (0, 2, 2)})
+        revived(BUNDLED, views, {"depths": (0, 2, 2, 0)})
     with pytest.raises(InputError, match="not the network of its card"):
         revived(BUNDLED, views, {"widths": (16, 32, 64, 96, 112)})
     with pytest.raises(InputError, match="not an ONNX file"):

@@ -544,7 +544,7 @@ def test_a_run_and_its_branches_are_averaged(
         else:
             assert torch.equal(value.double(), apart[0])
     state = torch.load(folders[1] / "detector.pt", weights_only=True)
-    state["belongs"]["network"]["depths"] = [0, 2, 2]
+    state["belongs"]["network"]["depths"] = [0, 2, 2, 0]
     torch.save(state, folders[1] / "detector.pt")
     with pytest.raises(InputError, match="no branch of"):
         averaged(folders[0], folders[1:])
@@ -552,7 +552,7 @@ def test_a_run_and_its_branches_are_averaged(
 
 def test_a_deeper_network_begins_as_the_one_that_it_grew_from() -> None:
     torch.manual_seed(3)
-    small, large = DetectorNetwork(depths=(0, 2, 1)).eval(), DetectorNetwork(depths=(1, 2, 3, 1))
+    small, large = DetectorNetwork(depths=(0, 2, 1, 0)).eval(), DetectorNetwork(depths=(1, 2, 3, 1))
     large.begin_from(small.state_dict())
     pixels = torch.rand(1, 3, 64, 96) * 255
     with torch.no_grad():
@@ -617,7 +617,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seed was 5, is 6"):
         Run(Plan(steps=1, batch=2, side=64, seed=6)).recall(tmp_path)
     state = torch.load(tmp_path / "detector.pt", weights_only=True)
-    state["belongs"]["network"]["depths"] = [0, 2, 2]
+    state["belongs"]["network"]["depths"] = [0, 2, 2, 0]
     torch.save(state, tmp_path / "detector.pt")
     with pytest.raises(InputError, match="network was"):
         Run(plan(1)).recall(tmp_path)

@@ -58,8 +58,7 @@ class DetectorNetwork(nn.Module):
 
     Args:
         widths: channels of the maps at strides 2, 4, 8, 16 and 32.
-        depths: blocks of 5x5 kernels at strides 8, 16 and 32, and in each head; of three
-            numbers, none there.
+        depths: blocks of 5x5 kernels at strides 8, 16 and 32, and in each head.
         neck: channels of the maps that the heads see.
     """
 
@@ -71,9 +70,12 @@ class DetectorNetwork(nn.Module):
     ) -> None:
         super().__init__()
         first, second, eighth, sixteenth, last = widths
-        *depths, in_heads = (*depths, 0)[:4]
-        self.options: dict[str, Any] = {"widths": list(widths), "depths": [*depths, in_heads]}
-        self.options["neck"] = neck
+        *depths, in_heads = depths
+        self.options: dict[str, Any] = {
+            "widths": list(widths),
+            "depths": [*depths, in_heads],
+            "neck": neck,
+        }
         self.stem = nn.Sequential(
             convolution(3, first, 3, 2), Block(first, second, 3, 2), Block(second, second)
         )

@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from facedb.detections import STRIDES, merged
+from facedb.detections import SCORE, STRIDES, merged
 from facedb.errors import DetectorError
 from facedb.faces import ScalePolicy
 from facedb.runtime import FAILURES, open_session
@@ -92,7 +92,7 @@ def agreed(answers: Answers, height: int, width: int) -> Answers:
     cells, strides = _grid(height, width)
     cells, strides = cells[sees], strides[sees]
     found = _faces(answers[sees].astype(np.float64), cells, strides)
-    found[found[:, 14] < SURE, 14] *= _UNHEARD
+    found[found[:, SCORE] < SURE, SCORE] *= _UNHEARD
     points = merged(found, list(range(len(found))))[:, 4:14]
     changed = answers.copy()
     changed[sees, 5:] = points / strides - np.tile(cells, 5)
