@@ -70,10 +70,10 @@ class DetectorNetwork(nn.Module):
     ) -> None:
         super().__init__()
         first, second, eighth, sixteenth, last = widths
-        *depths, in_heads = depths
+        *in_stages, in_heads = depths
         self.options: dict[str, Any] = {
             "widths": list(widths),
-            "depths": [*depths, in_heads],
+            "depths": list(depths),
             "neck": neck,
         }
         self.stem = nn.Sequential(
@@ -82,10 +82,10 @@ class DetectorNetwork(nn.Module):
         self.stages = nn.ModuleList(
             [
                 nn.Sequential(
-                    Block(second, eighth, 3, 2), Block(eighth, eighth), *_same(eighth, depths[0])
+                    Block(second, eighth, 3, 2), Block(eighth, eighth), *_same(eighth, in_stages[0])
                 ),
-                nn.Sequential(Block(eighth, sixteenth, 3, 2), *_same(sixteenth, depths[1])),
-                nn.Sequential(Block(sixteenth, last, 3, 2), *_same(last, depths[2])),
+                nn.Sequential(Block(eighth, sixteenth, 3, 2), *_same(sixteenth, in_stages[1])),
+                nn.Sequential(Block(sixteenth, last, 3, 2), *_same(last, in_stages[2])),
             ]
         )
         self.laterals = nn.ModuleList([convolution(width, neck) for width in widths[2:]])
