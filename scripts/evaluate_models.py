@@ -11,8 +11,8 @@ Method: ours with the bundled detector, the MobileFaceNets with YuNet, and dlib 
   distorted       1,000 of the 7,484 probes, drawn by the seed, distorted whole (JPEG, quality 95)
                   before any detector sees them, against the same 5,749. Strangers: the same probes,
                   their person held out.
-  beside dlib     the same probes against the first photo of the 1,680 people with two or more: dlib
-                  takes 90 ms a photo. At the default severity.
+  beside dlib     the same probes against the first photo of the 1,680 people with two or more, for
+                  dlib is slow. At the default severity.
 Intervals are 95 %, people drawn with replacement. A probe without a face is a miss.
 """
 
