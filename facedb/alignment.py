@@ -20,6 +20,9 @@ TEMPLATE: Final[NDArray[np.float64]] = np.array([
 ])  # fmt: skip
 """float64[5, 2]: where ArcFace (Deng et al., CVPR 2019) puts the landmarks in a crop of 112."""
 
+_COMPLEX: Final = np.array([1, 1j])
+"""x + iy, of a point's row."""
+
 
 def template(side: int) -> NDArray[np.float64]:
     """float64[5, 2]: TEMPLATE in a crop of another side; pixel centres keep their place."""
@@ -31,16 +34,14 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
     """The least-squares similarity transform of points onto points, float64[2, 3].
 
     Rotation, one scale and a shift, no mirroring: `target ~ source @ m[:, :2].T + m[:, 2]`, both
-    [n, 2]. Closed form of Umeyama, IEEE PAMI 13(4), 1991, eq. 40 to 43.
+    [n, 2]. As complex numbers points regress on points; the slope is what Umeyama's closed form
+    (IEEE PAMI 13(4), 1991, eq. 40 to 43) comes to in the plane.
     """
-    source, target = source.astype(np.float64), target.astype(np.float64)
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    spread = source - source_mean
-    left, sizes, right = np.linalg.svd((target - target_mean).T @ spread)
-    signs = np.array([1.0, np.sign(np.linalg.det(left @ right)) or 1.0])
-    scale = (sizes * signs).sum() / np.square(spread).sum()
-    turn = scale * (left * signs) @ right
-    return np.column_stack([turn, target_mean - turn @ source_mean])
+    middle, goal = source.mean(axis=0, dtype=np.float64), target.mean(axis=0, dtype=np.float64)
+    here, there = (source - middle) @ _COMPLEX, (target - goal) @ _COMPLEX
+    slope = np.vdot(here, there) / np.vdot(here, here).real
+    turn = np.array([[slope.real, -slope.imag], [slope.imag, slope.real]])
+    return np.column_stack([turn, goal - turn @ middle])
 
 
 def align(pixels: Pixels, landmarks: NDArray[np.floating], side: int = CROP_SIDE) -> Pixels:

@@ -28,6 +28,7 @@ PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity
 ROWS_OF = sa.select(
     template_table.c.id, template_table.c.identity_id, template_table.c.vector
 ).where(_among(template_table.c.id, "ids"))
+ENROLLED = sa.select(template_table.c.id).where(template_table.c.sha256 == sa.bindparam("sha256"))
 VECTORS_OF = (
     sa.select(template_table.c.identity_id, template_table.c.vector)
     .where(_among(template_table.c.identity_id, "ids"))

@@ -294,9 +294,8 @@ class Store:
 
     def __contains__(self, sha256: object) -> bool:
         """Whether a photo of this digest is enrolled."""
-        query = sa.select(template_table.c.id).where(template_table.c.sha256 == sha256)
         with self.reading() as connection:
-            return connection.execute(query).first() is not None
+            return connection.execute(queries.ENROLLED, {"sha256": sha256}).first() is not None
 
     def vectors_of(self, identity_ids: Sequence[int]) -> tuple[NDArray[np.int64], Embeddings]:
         """The templates of these identities: int64[n] owners, rising, and float32[n, d]."""

@@ -101,8 +101,7 @@ class Learner:
     def _embed(self, network: EncoderNetwork, crops: Tensor) -> Tensor:
         crops = crops.to(self.device, non_blocking=True)
         with self._autocast():
-            images = (crops.float() - network.pixel_mean) / network.pixel_std
-            raw = network.embed(images.permute(0, 3, 1, 2))
+            raw = network.embed(network.scaled(crops))
         return F.normalize(raw.float())
 
     def _autocast(self) -> AbstractContextManager[Any]:
