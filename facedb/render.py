@@ -71,31 +71,35 @@ def _is_number(cell: str) -> bool:
     return cell.replace(".", "").replace(",", "").replace("%", "").strip().isdigit()
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """ "1 photo", "2,000 photos", "2 people"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def index_text(report: IndexReport, gallery: str) -> str:
     """What indexing did, in a line or two."""
     rate = report.photos / report.seconds if report.seconds > 0 else 0.0
     parts = [f"{report.enrolled:,} enrolled"]
+    copies = "copy of an enrolled photo" if report.duplicates == 1 else "copies of enrolled photos"
     for count, words in (
         (report.unchanged, "unchanged"),
-        (report.duplicates, "copies of enrolled photos"),
+        (report.duplicates, copies),
         (report.removed, "removed"),
         (len(report.refused), "left out"),
     ):
         if count:
             parts.append(f"{count:,} {words}")
     lines = [
-        f"{report.photos:,} photos in {report.seconds:.1f} s ({rate:,.0f}/s): " + ", ".join(parts),
-        f"{gallery}: {report.people:,} people",
+        f"{counted(report.photos, 'photo')} in {report.seconds:.1f} s ({rate:,.0f}/s): "
+        + ", ".join(parts),
+        f"{gallery}: {counted(report.people, 'person', 'people')}",
     ]
     if report.several_faces:
-        lines.append(
-            f"{len(report.several_faces):,} photos show several faces; the largest was taken"
-        )
+        shows = counted(len(report.several_faces), "photo shows", "photos show")
+        lines.append(f"{shows} several faces; the largest was taken")
     if report.poor:
-        lines.append(
-            f"{len(report.poor):,} enrolled faces are hard to recognise; other photos of these "
-            "people would serve better:"
-        )
+        poor = counted(len(report.poor), "enrolled face is", "enrolled faces are")
+        lines.append(f"{poor} hard to recognise; other photos of these people would serve better:")
         worst = sorted(report.poor, key=lambda face: face.quality.chance)
         lines += [f"  {poor_words(face.quality)}: {face.path}" for face in worst[:SHOWN_POOR]]
         if len(worst) > SHOWN_POOR:
@@ -112,8 +116,7 @@ def answer_text(answer: PhotoAnswer) -> str:
     """Who is in a photo."""
     if not answer.faces:
         return f"{answer.path}: {answer.reason or 'no face found'}"
-    count = len(answer.faces)
-    lines = [f"{answer.path}: {count} face{'s' if count > 1 else ''}"]
+    lines = [f"{answer.path}: {counted(len(answer.faces), 'face')}"]
     for face in answer.faces:
         lines += _face_lines(face)
     return "\n".join(lines)
@@ -186,7 +189,7 @@ def people_text(people: Sequence[Person]) -> str:
 def person_text(details: PersonDetails) -> str:
     """One person and where their templates came from."""
     person = details.person
-    lines = [f"{person.name}: {person.templates} template{'s' if person.templates != 1 else ''}"]
+    lines = [f"{person.name}: {counted(person.templates, 'template')}"]
     if person.aliases:
         lines.append("also: " + ", ".join(person.aliases))
     lines += [f"  {template.photo or '(file unknown)'}" for template in details.templates]
@@ -197,12 +200,12 @@ def person_text(details: PersonDetails) -> str:
 def gallery_text(info: GalleryInfo) -> str:
     """What a gallery holds."""
     threshold = "none" if info.threshold is None else f"{info.threshold:.3f}"
-    behind = f", {info.waiting:,} templates behind" if info.waiting else ""
+    behind = f", {counted(info.waiting, 'template')} behind" if info.waiting else ""
     rows = [
         ("gallery", info.folder),
         ("people", f"{info.people:,}"),
         ("templates", f"{info.templates:,}"),
-        ("left out", f"{info.refused:,} files"),
+        ("left out", counted(info.refused, "file")),
         ("encoder", f"{info.encoder_name} ({info.encoder_fingerprint[:8]}), {info.dim}-d"),
         ("detector", info.detector_fingerprint),
         ("threshold", threshold),
@@ -241,8 +244,9 @@ def training_text(report: TrainReport) -> str:
         rows.append([across + words, *cells])
     seen = ", people seen in training" if report.seen_in_training else ""
     lines = [
-        f"trained on {report.photos} photos of {report.people} people, {report.epochs} epochs, "
-        f"the best was {report.best_epoch}; {report.parameters:,} parameters",
+        f"trained on {report.photos} photos of {report.people} people, "
+        f"{counted(report.epochs, 'epoch')}, the best was {report.best_epoch}; "
+        f"{report.parameters:,} parameters",
         f"validated on {report.val_photos} photos of {report.val_people} people{seen}",
         "",
         table(["figure", "encoder", "16x16 grey"], rows),

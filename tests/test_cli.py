@@ -58,6 +58,23 @@ def test_index_says_what_it_did(tmp_path: Path, photos: Path, capsys: Output) ->
     assert (report["enrolled"], report["unchanged"], report["people"]) == (0, 13, 6)
 
 
+def test_one_is_not_several(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    alone = tmp_path / "alone"
+    (alone / "Ada").mkdir(parents=True)
+    first, copy = alone / "Ada" / "1.png", alone / "Ada" / "2.png"
+    shutil.copy(photos / "Person 0" / "0000.png", first)
+    command = ["index", str(alone), "-g", str(tmp_path / "g"), "--detector", "none"]
+    assert run(command) == 0
+    out, _ = capsys.readouterr()
+    assert out.startswith("1 photo in ")
+    assert ": 1 person\n" in out
+    shutil.copy(first, copy)
+    assert run(command) == 0
+    assert "1 unchanged, 1 copy of an enrolled photo" in capsys.readouterr().out
+    assert run(["people", "remove", "Ada", "--yes", "-g", str(tmp_path / "g")]) == 0
+    assert capsys.readouterr().out == "removed Ada: 1 template\n"
+
+
 def test_query_text(gallery: str, photos: Path, capsys: Output) -> None:
     photo = str(photos / "Person 2" / "0000.png")
     assert run(["query", photo, "-g", gallery, "-t", "0.3", "--k", "2"]) == 0

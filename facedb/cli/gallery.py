@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
-from facedb.render import as_json, gallery_text
+from facedb.render import as_json, counted, gallery_text
 
 
 @click.group("gallery")
@@ -70,7 +70,7 @@ def rebuild_command(options: Shared, kind: str | None) -> None:
     with options.open() as db:
         db.gallery.rebuild(kind)  # type: ignore[arg-type]
         count = db.gallery.store.count()
-    words = f"{options.gallery}: index of {count:,} templates made anew"
+    words = f"{options.gallery}: index of {counted(count, 'template')} made anew"
     click.echo(as_json("rebuild", {"templates": count}) if options.as_json else words)
 
 
@@ -93,7 +93,7 @@ def reencode_command(options: Shared, drop_missing: bool) -> None:
         report = db.reencode(drop_missing=drop_missing, progress=progress)
     for refusal in report.dropped:
         click.echo(f"dropped: {refusal.path}: {refusal.reason}", err=True)
-    words = f"{options.gallery}: {report.reencoded:,} templates made anew"
+    words = f"{options.gallery}: {counted(report.reencoded, 'template')} made anew"
     click.echo(as_json("reencode", report) if options.as_json else words)
 
 
@@ -110,5 +110,5 @@ def export_command(options: Shared, target: str) -> None:
 
     with options.open() as db:
         report = export(db.gallery.store, target)
-    words = f"{report.templates:,} templates: {report.vectors}, {report.metadata}"
+    words = f"{counted(report.templates, 'template')}: {report.vectors}, {report.metadata}"
     click.echo(as_json("export", report) if options.as_json else words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from facedb.cli.options import Shared, shared
-from facedb.render import as_json, people_text, person_text
+from facedb.render import as_json, counted, people_text, person_text
 
 
 @click.group("people")
@@ -81,7 +81,8 @@ def merge_command(options: Shared, name: str, into: str) -> None:
     """
     with options.open() as db:
         person = db.people.merge(name, into)
-    words = f"{person.name} has {person.templates} templates now; {name} leads to them"
+    held = counted(person.templates, "template")
+    words = f"{person.name} has {held} now; {name} leads to them"
     click.echo(as_json("person", {"person": _fields(person)}) if options.as_json else words)
 
 
@@ -101,7 +102,7 @@ def remove_command(options: Shared, name: str, yes: bool) -> None:
         removal = db.people.remove(name)
     for folder in removal.folders:
         click.echo(f"{folder} still holds photos; indexing it would enroll them again", err=True)
-    words = f"removed {removal.name}: {removal.templates} templates"
+    words = f"removed {removal.name}: {counted(removal.templates, 'template')}"
     click.echo(as_json("remove", removal) if options.as_json else words)
 
 
