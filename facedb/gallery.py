@@ -169,6 +169,11 @@ class Gallery:
                 return ["the index file holds other vectors than the store"]
         return []
 
+    def load(self) -> None:
+        """Read the index now, and not when somebody first searches."""
+        with self._reading():
+            pass
+
     def search(self, probes: Embeddings, k: int) -> Hits:
         """The templates near each probe, as many as make its k nearest identities certain.
 

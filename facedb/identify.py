@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -259,10 +260,12 @@ class FaceDB:
         threshold: float | None = None,
     ) -> Iterator[PhotoAnswer]:
         """Who is in many photo files; one answer a file, in order. Bad files do not stop it."""
-        _ = self.gallery  # missing, it is the first thing to say
-        encoded = encode_photos(paths, self.detector, self.encoder, faces)
-        while block := list(islice(encoded, 64)):
-            yield from self._answers(block, k, threshold)
+        gallery = self.gallery  # missing, it is the first thing to say
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(gallery.load)
+            encoded = encode_photos(paths, self.detector, self.encoder, faces)
+            while block := list(islice(encoded, 64)):
+                yield from self._answers(block, k, threshold)
 
     def compare(self, one: PhotoLike, other: PhotoLike) -> Comparison:
         """Whether the largest faces of two photos are of one person; needs no gallery.

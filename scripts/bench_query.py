@@ -7,10 +7,10 @@ A gallery of made-up unit vectors is written through the gallery's own writer, w
 bundled encoder and of the given detector. Then, in turn: the installed `facedb query`, the same for
 `facedb enroll` into a copy (another photo each time), and a Python that does nothing; the files are
 in the page cache. The split by stage comes from fresh processes that walk through the public API
-with a clock; the imports from `python -X importtime` (which itself costs some). The warm query is
-the ranking of people by the default rule and their description for one probe, beside
-faiss.IndexFlatIP.search on the same vectors, in turn in one process, with the difference pair by
-pair.
+with a clock, a stage after another (the command loads the index while the encoder opens); the
+imports from `python -X importtime` (which itself costs some). The warm query is the ranking of
+people by the default rule and their description for one probe, beside faiss.IndexFlatIP.search on
+the same vectors, in turn in one process, with the difference pair by pair.
 
     python scripts/bench_query.py --templates 100000
 """
@@ -151,7 +151,7 @@ def stages(folder: str, photo: str) -> dict[str, float]:
         done("detect")
         probes = encoder.embed(stacked(faces))
         done("encode")
-        db.gallery.search(probes[:0], K)
+        db.gallery.load()
         done("load the index")
         hits = rank(db.gallery.search(probes, K), K)
         done("search")
