@@ -112,6 +112,20 @@ def test_the_command_takes_its_options_and_says_what_came_out(
     assert run(["train", str(people), "--out", str(out), "--loss", "hinge"]) == 4
 
 
+def test_photos_are_cut_as_the_network_knows_them(
+    trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    words = ["train", str(people), "--size", "32", "--epochs", "1", "--workers", "0"]
+    cut = []
+    for begin in (["--network", "test_convnext"], ["--begin", trained.encoder]):
+        out = tmp_path / begin[0]
+        assert run([*words, *begin, "--out", str(out)]) == 0
+        card = json.loads((out / "encoder" / "encoder.json").read_text())
+        cut.append((card["alignment"], card["detector"]))
+    assert cut == [("whole", "whole"), ("arcface-112", "bundled")]
+    assert run([*words, "--begin", str(tmp_path)]) == 6
+
+
 def test_a_run_leaves_its_log_and_what_it_measured(trained: TrainReport) -> None:
     run = Path(trained.run)
     with (run / "log.csv").open() as file:

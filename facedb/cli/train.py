@@ -59,9 +59,8 @@ def _data_options(command: _F) -> _F:
         ),
         click.option(
             "--detector",
-            default="whole",
-            show_default=True,
-            help="whole photos, bundled to cut faces out, none for aligned crops, or a YuNet file.",
+            help="whole photos, bundled to cut faces out, none for aligned crops, or a YuNet file  "
+            "[default: bundled where --begin names an encoder of faces, else whole]",
         ),
         click.option(
             "--teacher-detector",
@@ -176,6 +175,7 @@ def _request(
 ) -> TrainRequest:
     import os
 
+    from facedb.training.networks import usual_detector
     from facedb.training.request import TrainRequest
 
     names = {entry.name for entry in fields(Recipe)}
@@ -183,10 +183,11 @@ def _request(
     overrides = {name: value for name, value in given.items() if value is not None}
     if values["workers"] is None:
         values["workers"] = min(8, max(1, (os.cpu_count() or 1) - 1))
+    made = recipe(recipe_name, overrides)
     return TrainRequest(
         # `shared` gathers every option of this name.
-        detector=options.detector or "whole",
-        recipe=recipe(recipe_name, overrides),
+        detector=options.detector or usual_detector(made),
+        recipe=made,
         device=cast("Device", options.device),
         progress=progress,
         after_epoch=after_epoch,

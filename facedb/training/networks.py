@@ -44,6 +44,16 @@ def settled(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def usual_detector(recipe: Recipe) -> str:
+    """What cuts the photos where nobody says: it gives what the network has seen so far.
+
+    Raises:
+        EncoderError: there is no bundle to begin from.
+    """
+    faces = recipe.begin and _begun(recipe).card.alignment != "whole"
+    return "bundled" if faces else "whole"
+
+
 def build(recipe: Recipe) -> EncoderNetwork:
     """The network with its first weights; random ones follow torch's seed.
 
