@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facedb.errors import DependencyMissing
 from facedb.study.augment import Photos
-from facedb.study.blocks import BlockNetwork, SpatialAttention
+from facedb.study.blocks import BlockNetwork, SpatialAttention, computing
 from facedb.study.data import NAMES
 
 
@@ -35,7 +35,7 @@ def penultimate(network: BlockNetwork, photos: Photos, count: int) -> NDArray[np
     found = []
     for start in range(0, count, 500):
         images, _ = photos.plain(slice(start, min(start + 500, count)))
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with computing(images.device):
             found.append(network.features(images).float().cpu())
     return torch.cat(found).numpy()
 

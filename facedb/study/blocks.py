@@ -12,12 +12,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from facedb.device import cpu_multiplies_bfloat16
 from facedb.errors import InputError
 
 CLASSES = 10
 STEM = (32, 64, 128)
 WIDTHS = (128, 128, 256, 256, 256, 512, 512, 512)
 FEATURES = WIDTHS[-1]
+
+
+def computing(device: torch.device) -> torch.autocast:
+    """What networks compute in: bfloat16, but float32 on a CPU that would only imitate it."""
+    units = device.type != "cpu" or cpu_multiplies_bfloat16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=units)
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, groups: int = 1) -> nn.Conv2d:

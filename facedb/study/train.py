@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from facedb.errors import InputError
 from facedb.study.augment import Augmentation, Photos, draw
-from facedb.study.blocks import BlockNetwork
+from facedb.study.blocks import BlockNetwork, computing
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def _workplace(block: str, device: torch.device, compiled: bool) -> tuple[BlockN
 
 
 class Training:
-    """A run under way: weights, optimizer, average, curve. Both recipes compute in bfloat16.
+    """A run under way: weights, optimizer, average, curve. Both recipes compute in bfloat16
+    where the machine has units for it.
 
     Args:
         plan: what to train.
@@ -180,7 +181,7 @@ class Training:
         recipe = self.plan.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, (number + 1) / (recipe.epochs * self.steps + 1))
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with computing(images.device):
             logits = self._run(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.smoothing)
         self.optimizer.zero_grad()
@@ -260,7 +261,7 @@ def predict(network: BlockNetwork, photos: Photos, mirror: bool = False, limit: 
     count = limit if limit else len(photos)
     for start in range(0, count, 500):
         images, _ = photos.plain(slice(start, min(start + 500, count)))
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with computing(images.device):
             logits = network(images.flip(3) if mirror else images)
         found.append(logits.float().cpu())
     return torch.cat(found)

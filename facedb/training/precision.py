@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2, muon
 from torch import Tensor, nn
 
+from facedb.device import cpu_multiplies_bfloat16
 from facedb.errors import InputError
 
 
@@ -25,7 +24,7 @@ def precision_of(wanted: str, device: str) -> torch.dtype:
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[wanted]
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if _quick_on_cpu() else torch.float32
+    return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
 
 
 def make_optimizer(
@@ -51,13 +50,6 @@ def _orthogonalised(gradient: Tensor, *rest: Any, **options: Any) -> Tensor:
 
     A CPU without units for that needs many times as long for it as for the network itself.
     """
-    kind = torch.bfloat16 if gradient.is_cuda or _quick_on_cpu() else torch.float32
+    kind = torch.bfloat16 if gradient.is_cuda or cpu_multiplies_bfloat16() else torch.float32
     orthogonal: Tensor = _in_bfloat16(gradient, *rest, **options, dtype=kind)
     return orthogonal
-
-
-@cache
-def _quick_on_cpu() -> bool:
-    """Intel's AMX, or AVX-512's bfloat16 dot products, which AMD has too."""
-    file = Path("/proc/cpuinfo")
-    return file.exists() and not {"amx_bf16", "avx512_bf16"}.isdisjoint(file.read_text().split())
