@@ -45,7 +45,7 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def usual_detector(recipe: Recipe) -> str:
-    """What cuts the photos where nobody says: it gives what the network has seen so far.
+    """What cuts the photos where nobody says, so that a network goes on seeing what it knows.
 
     Raises:
         EncoderError: there is no bundle to begin from.
