@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facedb.render import percent, table
+from facedb.render import counted, percent, table
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def evaluation_text(report: EvaluationReport) -> str:
     """The figures of an evaluation."""
     lines = [
-        f"{report.protocol}: {report.identities:,} people, {report.templates:,} templates; "
+        f"{report.protocol}: {counted(report.identities, 'person', 'people')}, "
+        f"{counted(report.templates, 'template')}; "
         f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s"
     ]
     for k, share in report.rank.items():
@@ -113,12 +114,19 @@ def _lfw_lines(lfw: LfwFigures) -> list[str]:
 def _left_out_lines(report: EvaluationReport) -> list[str]:
     lines = []
     if report.enrolled:
-        lines.append(f"{report.enrolled:,} photos are in the gallery themselves and were left out")
+        one = "photo is in the gallery itself and was left out"
+        many = "photos are in the gallery themselves and were left out"
+        lines.append(counted(report.enrolled, one, many))
     if report.trained_on:
-        lines.append(f"{report.trained_on:,} photos were left out: the encoder was trained on them")
-    if report.refused:
-        lines.append(f"{len(report.refused):,} photos showed no face or could not be read")
-    return lines
+        one = "photo was left out: the encoder was trained on it"
+        many = "photos were left out: the encoder was trained on them"
+        lines.append(counted(report.trained_on, one, many))
+    return lines + _unread_lines(report)
+
+
+def _unread_lines(report: EvaluationReport | CalibrationReport) -> list[str]:
+    refused = len(report.refused)
+    return [f"{counted(refused, 'photo')} showed no face or could not be read"] if refused else []
 
 
 def calibration_text(report: CalibrationReport) -> str:
@@ -132,7 +140,7 @@ def calibration_text(report: CalibrationReport) -> str:
         f"{report.templates:,} templates, {report.aggregation}",
     ]
     if report.enrolled:
-        lines.append(f"{report.enrolled:,} photos are of enrolled people and were left out")
-    if report.refused:
-        lines.append(f"{len(report.refused):,} photos showed no face or could not be read")
-    return "\n".join(lines)
+        one = "photo is of an enrolled person and was left out"
+        many = "photos are of enrolled people and were left out"
+        lines.append(counted(report.enrolled, one, many))
+    return "\n".join(lines + _unread_lines(report))

@@ -65,7 +65,7 @@ def main() -> None:
     handler.setFormatter(logging.Formatter("facedb: %(message)s"))
     logging.getLogger("facedb").addHandler(handler)
     code = run()
-    gc.freeze()  # Python's last collection, a tenth of a short command, has nothing to look at
+    gc.freeze()  # nothing for Python's last collection, which a short command would feel
     sys.exit(code)
 
 

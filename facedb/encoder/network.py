@@ -49,9 +49,10 @@ class EncoderNetwork(nn.Module):
         )
         features = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-        for name, values in (("pixel_mean", mean), ("pixel_std", std)):
-            planes = 255 * torch.tensor(values)[:, None, None]
-            self.register_buffer(name, planes, persistent=False)
+        self.register_buffer(
+            "pixel_mean", 255 * torch.tensor(mean)[:, None, None], persistent=False
+        )
+        self.register_buffer("pixel_std", 255 * torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Raw embeddings of crops.
