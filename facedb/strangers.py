@@ -55,7 +55,7 @@ class StrangerCurve:
         needed = people_needed(fpir)
         if self.people < needed:
             raise InputError(
-                f"an FPIR of {100 * fpir:g} % needs {needed:,} different strangers, and there are "
+                f"an FPIR of {100 * fpir:g} % needs {needed:,} different strangers, not "
                 f"{self.people:,}: {needed - self.people:,} more, or an FPIR of "
                 f"{math.ceil(1000 * least_fpir(self.people)) / 10:g} % or above"
             )

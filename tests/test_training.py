@@ -220,6 +220,8 @@ def test_going_on_with_other_options_is_refused(
         train(request(people, out, margin=1.5))
     with pytest.raises(InputError, match="network was 'test_convnext'"):
         train(request(people, out, network="test_convnext2"))
+    with pytest.raises(InputError, match="detector was 'none', is 'whole'"):
+        train(replace(request(people, out), detector="whole"))
     (out / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(InputError, match="damaged"):
         train(request(people, out))

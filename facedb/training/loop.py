@@ -212,7 +212,10 @@ class _Run:
         self.step_rows: list[tuple[int, float, float]] = []
         self.best, self.best_epoch = float("-inf"), 0
         self.file = request.out / "checkpoint.pt"
-        self.belongs = asdict(recipe) | {"photos": digest_of([*faces.digests, *proof.digests])}
+        self.belongs = asdict(recipe) | {
+            "photos": digest_of([*faces.digests, *proof.digests]),
+            "detector": request.detector,
+        }
         self._restore()
 
     def go(self) -> None:
