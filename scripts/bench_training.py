@@ -38,7 +38,7 @@ def steps(teacher: str, precision: str) -> dict[str, float]:
     from facedb.training.teacher import embed, open_teacher
 
     learner = Learner(recipe("best", {"precision": precision}), 1000, "cpu")
-    asked = open_teacher(teacher, "cpu", precision_of(precision, "cpu"))
+    asked = open_teacher(teacher, "cpu", precision_of(precision, "cpu")).encoder
     random = torch.Generator().manual_seed(0)
     crops = torch.randint(0, 256, (2 * PAIRS, 112, 112, 3), dtype=torch.uint8, generator=random)
     targets = torch.nn.functional.normalize(torch.randn(2 * PAIRS, asked.dim, generator=random))

@@ -58,7 +58,7 @@ def main(
 ) -> None:
     use_one_thread()
     result = circumstances(seed) | {"teacher": teacher.name}
-    asked = open_teacher(str(teacher))
+    asked = open_teacher(str(teacher)).encoder
     crops = {
         "trained": crops_of(data / "train", most, seed),
         "held_out": crops_of(data / "val", 10**6, seed),

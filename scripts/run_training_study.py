@@ -216,7 +216,7 @@ def baselines(data: Path, out: Path, results: Path) -> None:
     del out
     started = circumstances(1)
     proof = read_faces(walk_people(data / "val").entries, open_detector("none"), 112)
-    encoders = {"bundled": open_encoder("bundled", "cpu"), "y1": open_teacher(str(TEACHER))}
+    encoders = {"bundled": open_encoder("bundled", "cpu"), "y1": open_teacher(str(TEACHER)).encoder}
     measured = {name: validate(embed(one, proof.crops), proof) for name, one in encoders.items()}
     result = started | {
         "data": data.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from facedb.training.losses import (
     Angular,
     Contrastive,
     Distillation,
+    Hints,
     Relational,
     Seen,
     Triplet,
@@ -131,6 +133,32 @@ def test_relations_are_those_of_photos_that_the_teacher_saw() -> None:
     assert alike.item() == pytest.approx(0, abs=1e-6)
     nobody = Seen(batch.labels, False, targets, torch.tensor([True, False, False, False]))
     assert Relational()(targets, nobody).item() == 0
+
+
+@pytest.mark.parametrize("side", [2, 8])
+def test_hints_compare_maps_cell_by_cell_in_standard_units(side: int) -> None:
+    """Own map of 3 channels, the teacher's of 2 and 4 x 4 cells, as numpy has it."""
+    torch.manual_seed(3)
+    own, theirs = 5 * torch.randn(6, 3, side, side) + 1, 7 - 2 * torch.randn(6, 2, 4, 4)
+    loss = Hints(3, 2, side)
+    batch = Seen(torch.zeros(6, dtype=torch.int64), False, hints=theirs.half(), maps=own)
+    found = loss(torch.zeros(6, 2), batch).item()
+
+    def standard(maps: np.ndarray) -> np.ndarray:
+        across = (0, 2, 3)
+        return (maps - maps.mean(across, keepdims=True)) / maps.std(across, keepdims=True)
+
+    weight = loss.bring[1].weight.detach().numpy()[:, :, 0, 0]
+    bias = loss.bring[1].bias.detach().numpy()[:, None, None]
+    brought = np.einsum("oc,nchw->nohw", weight, standard(own.numpy())) + bias
+    if side == 8:
+        cells = brought.reshape(6, 2, 4, 2, 4, 2).mean((3, 5))
+    else:  # channel 4 c + 2 y + x of a cell is its quarter (y, x) in channel c
+        cells = brought.reshape(6, 2, 2, 2, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(6, 2, 4, 4)
+    by_hand = np.square(cells - standard(theirs.half().float().numpy())).mean()
+    assert found == pytest.approx(by_hand, abs=1e-4)
+    with pytest.raises(InputError, match=r"--loss hints: name a teacher that is an \.onnx"):
+        loss(torch.zeros(6, 2), Seen(batch.labels, False, maps=own))
 
 
 def test_sums_weigh_their_parts() -> None:

@@ -41,7 +41,7 @@ from facedb.training.losses import Seen
 from facedb.training.precision import make_optimizer
 from facedb.training.recipes import RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
-from facedb.training.teacher import Memory, open_teacher
+from facedb.training.teacher import Memory, Teacher, open_teacher
 from facedb.training.transforms import Augmentation, normalised
 from facedb.training.validation import thumbnails
 
@@ -305,6 +305,28 @@ def test_blends_teach_what_the_teacher_says_of_them(people: Path, tmp_path: Path
         recipe("comsys", {"mix": 0.5})
 
 
+def test_hints_are_learned_from_a_teacher_in_onnx(people: Path, tmp_path: Path) -> None:
+    file = tmp_path / "teacher.onnx"
+    onnx.save(mobile_network(np.random.default_rng(5)), file)
+    changes = {"network": "test_convnext", "network_options": "", "size": 112, "epochs": 4}
+    changes |= {"batch_size": 8, "teacher": str(file), "seed": 4, "warmup": 0.0, "loss": "hints"}
+    changes |= {"mix": 0.0, "distort": 0.0, "augment": "none", "learning_rate": 0.01}
+
+    def losses(out: Path) -> list[float]:
+        made = recipe("best", changes)
+        train(TrainRequest(people, out, made, detector="none", workers=0, draw=False))
+        with (out / "log.csv").open() as log:
+            return [float(row["loss"]) for row in csv.DictReader(log)]
+
+    found = losses(tmp_path / "run")
+    assert found[-1] < 0.5 * found[0]
+    with pytest.raises(InputError, match=r"hints: they are given of new pictures; add --mix"):
+        recipe("comsys", {"loss": "hints"})
+    changes["teacher"] = "bundled"
+    with pytest.raises(InputError, match=r"only an \.onnx teacher shows its feature map"):
+        losses(tmp_path / "no")
+
+
 @pytest.mark.parametrize(
     ("change", "detector", "words"),
     [
@@ -443,7 +465,7 @@ def test_a_teacher_is_asked_once_about_a_picture_until_it_is_renewed() -> None:
         asked.append(len(crops))
         return bundled.forward(crops)
 
-    memory = Memory(replace(bundled, forward=counting), 10)
+    memory = Memory(Teacher(replace(bundled, forward=counting)), 10)
     photos = sorted(SAMPLE.rglob("*.jpg"))[:4]
     crops = np.stack(
         [np.asarray(Image.open(photo).convert("RGB").resize((112, 112))) for photo in photos]
@@ -451,20 +473,22 @@ def test_a_teacher_is_asked_once_about_a_picture_until_it_is_renewed() -> None:
     wanted = bundled.embed(crops)
     pictures = torch.tensor([3, 7, 3])
     assert np.allclose(
-        memory(pictures, torch.from_numpy(crops[[0, 1, 0]])), wanted[[0, 1, 0]], atol=1e-5
+        memory(pictures, torch.from_numpy(crops[[0, 1, 0]]))[0], wanted[[0, 1, 0]], atol=1e-5
     )
     assert sum(asked) == 2
-    pictures = torch.tensor([7, 9])
-    assert np.allclose(memory(pictures, torch.from_numpy(crops[[2, 3]])), wanted[[1, 3]], atol=1e-5)
+    pictures, clean = torch.tensor([7, 9]), torch.from_numpy(crops[[2, 3]])
+    assert np.allclose(memory(pictures, clean)[0], wanted[[1, 3]], atol=1e-5)
     assert sum(asked) == 3
     memory.forget()
-    assert np.allclose(memory(pictures, torch.from_numpy(crops[[2, 3]])), wanted[[2, 3]], atol=1e-5)
+    assert np.allclose(memory(pictures, clean)[0], wanted[[2, 3]], atol=1e-5)
     assert sum(asked) == 5
 
 
 def mobile_network(rng: np.random.Generator) -> onnx.ModelProto:
-    """Scaling, convolution, normalisation, PReLU, pooling, product: what MobileFaceNet is of."""
-    shapes = {"half": (1,), "scale": (1,), "w": (8, 3, 3, 3), "slope": (8, 1, 1), "p": (16, 8)}
+    """What MobileFaceNet is of: scaling, convolution, normalisation, PReLU, a block that adds to
+    what came before, a wider map, pooling, product."""
+    shapes = {"half": (1,), "scale": (1,), "w": (8, 3, 3, 3), "slope": (8, 1, 1), "p": (16, 24)}
+    shapes |= {"up": (16, 8, 1, 1), "down": (8, 16, 1, 1), "wide": (24, 8, 1, 1)}
     shapes |= dict.fromkeys(("gain", "bias", "mean", "var"), (8,))
     values = {name: rng.uniform(0.1, 1, shape) for name, shape in shapes.items()}
     values |= {"half": np.array([127.5]), "scale": np.array([1 / 128]), "w": values["w"] - 0.5}
@@ -476,7 +500,11 @@ def mobile_network(rng: np.random.Generator) -> onnx.ModelProto:
             make("Conv", ["b", "w"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
             make("BatchNormalization", ["c", "gain", "bias", "mean", "var"], ["d"]),
             make("PRelu", ["d", "slope"], ["e"]),
-            make("GlobalAveragePool", ["e"], ["f"]),
+            make("Conv", ["e", "up"], ["more"]),
+            make("Conv", ["more", "down"], ["back"]),
+            make("Add", ["e", "back"], ["sum"]),
+            make("Conv", ["sum", "wide"], ["last"]),
+            make("GlobalAveragePool", ["last"], ["f"]),
             make("Flatten", ["f"], ["g"]),
             make("Gemm", ["g", "p"], ["y"], transB=1),
         ],
@@ -496,9 +524,39 @@ def test_a_teacher_in_onnx_says_what_onnx_runtime_says(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     raw = session.run(None, {"x": crops.transpose(0, 3, 1, 2).astype(np.float32)})[0]
     wanted = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-    assert np.allclose(open_teacher(str(file)).embed(crops), wanted, atol=1e-4)
-    quick = open_teacher(str(file), precision=torch.bfloat16).embed(crops)
+    assert np.allclose(open_teacher(str(file)).encoder.embed(crops), wanted, atol=1e-4)
+    quick = open_teacher(str(file), precision=torch.bfloat16).encoder.embed(crops)
     assert np.sum(quick * wanted, axis=1).min() > 0.99
+
+
+def test_a_teacher_in_onnx_shows_what_its_last_block_adds_up_to(tmp_path: Path) -> None:
+    file, model = tmp_path / "teacher.onnx", mobile_network(np.random.default_rng(5))
+    onnx.save(model, file)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("sum", 1, ["n", 8, 56, 56]))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    crops = np.random.default_rng(1).integers(0, 256, (20, 112, 112, 3), dtype=np.uint8)
+    images = crops.transpose(0, 3, 1, 2).astype(np.float32)
+    raw, wanted = session.run(["y", "sum"], {"x": images})
+    teacher = open_teacher(str(file))
+    assert teacher.look is not None
+    embeddings, maps = teacher.look(crops)
+    assert teacher.channels == 8
+    assert np.allclose(maps, wanted, atol=1e-3)
+    assert np.allclose(embeddings, raw, atol=1e-3 * np.abs(raw).max())
+    memory = Memory(teacher, 25, hints=True)
+    pictures = torch.arange(24, 4, -1)
+    targets, hints = memory(pictures, torch.from_numpy(crops))
+    unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    assert np.allclose(targets, unit, atol=1e-4)
+    cells = wanted.reshape(20, 8, 4, 14, 4, 14).mean((3, 5))
+    assert np.allclose(hints, cells, rtol=2e-3, atol=1e-3)
+    again = memory(pictures[[3, 0]], torch.zeros(2, 112, 112, 3, dtype=torch.uint8))[1]
+    assert torch.equal(again, hints[[3, 0]])
+
+
+def test_what_is_no_network_is_no_teacher(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"no network")
     with pytest.raises(EncoderError, match=r"no\.onnx: no network that torch can take up"):
         open_teacher(str(tmp_path / "no.onnx"))

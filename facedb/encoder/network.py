@@ -75,5 +75,10 @@ class EncoderNetwork(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Raw embeddings, [n, dim], of images [n, 3, h, w] already scaled by mean and std."""
-        embeddings: Tensor = self.head(self.backbone(images))
-        return embeddings
+        return self.look(images)[0]
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What `embed` gives, and what the backbone pools: [n, c, h, w] of a convolutional one."""
+        maps = self.backbone.forward_features(images)
+        embeddings: Tensor = self.head(self.backbone.forward_head(maps))
+        return embeddings, maps

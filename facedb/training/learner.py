@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,15 +29,24 @@ class NotFinite(TrainingError):
 class Learner:
     """What learns. Its first weights follow the recipe's seed alone.
 
+    Args:
+        recipe: everything that decides.
+        people: how many there are.
+        device: "cpu" or "cuda".
+        hinted: channels of the teacher's feature map.
+
     Raises:
         EncoderError, InputError: the recipe names what cannot be made.
     """
 
-    def __init__(self, recipe: Recipe, people: int, device: str) -> None:
+    def __init__(self, recipe: Recipe, people: int, device: str, hinted: int = 1) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
         network = build(recipe)
-        loss = make_loss(recipe.loss, margin=recipe.margin, people=people, dim=recipe.dim)
+        maps = _maps(network, recipe, hinted) if "hints" in recipe.loss else (1, 1, 1)
+        loss = make_loss(
+            recipe.loss, margin=recipe.margin, people=people, dim=recipe.dim, maps=maps
+        )
         if device == "cpu":
             hasten(network)
         self.module = nn.ModuleDict({"network": network, "loss": loss}).to(device)
@@ -74,8 +84,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
-        embeddings = self._embed(self.network, crops)
-        loss = self.loss(embeddings, seen)
+        embeddings, maps = self._look(self.network, crops)
+        loss = self.loss(embeddings, replace(seen, maps=maps))
         value: float = loss.item()
         if not math.isfinite(value):
             raise NotFinite(f"the loss is {value}")
@@ -96,13 +106,14 @@ class Learner:
         """float32[n, d] unit rows on the CPU, of uint8[n, size, size, 3], by `best_network`."""
         network = self.best_network.eval()
         parts = torch.split(crops, batch)
-        return torch.cat([self._embed(network, part).cpu() for part in parts])
+        return torch.cat([self._look(network, part)[0].cpu() for part in parts])
 
-    def _embed(self, network: EncoderNetwork, crops: Tensor) -> Tensor:
+    def _look(self, network: EncoderNetwork, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit rows, and the feature map that they were pooled from."""
         crops = crops.to(self.device, non_blocking=True)
         with self._autocast():
-            raw = network.embed(network.scaled(crops))
-        return F.normalize(raw.float())
+            raw, maps = network.look(network.scaled(crops))
+        return F.normalize(raw.float()), maps
 
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.precision is not torch.float32
@@ -129,6 +140,22 @@ class Learner:
         torch.set_rng_state(state["rng"].cpu())
         if self.device == "cuda":
             torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda_rng"]])
+
+
+@torch.no_grad()
+def _maps(network: EncoderNetwork, recipe: Recipe, hinted: int) -> tuple[int, int, int]:
+    """What `make_loss` wants to know of the feature maps.
+
+    Raises:
+        InputError: the network has none.
+    """
+    crop = torch.zeros(1, recipe.size, recipe.size, 3, dtype=torch.uint8)
+    shape = network.eval().look(network.scaled(crop))[1].shape
+    if len(shape) != 4:
+        raise InputError(
+            f"--loss {recipe.loss}: {recipe.network} has no feature map to give hints to"
+        )
+    return shape[1], hinted, shape[2]
 
 
 def optimizer_of(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:

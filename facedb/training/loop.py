@@ -34,7 +34,7 @@ from facedb.training.precision import precision_of
 from facedb.training.recipes import Recipe, check, needs_teacher
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
-from facedb.training.teacher import Answers, Memory, ask, open_teacher
+from facedb.training.teacher import Answers, Memory, Teacher, ask, open_teacher
 from facedb.training.validation import thumbnails, validate
 
 _logger = logging.getLogger("facedb")
@@ -63,8 +63,9 @@ def train(request: TrainRequest) -> TrainReport:
     answers = _answers(request, recipe, faces, teacher)
     memory = None
     if teacher is not None and answers is None:
-        memory = Memory(teacher, pictures_of(faces))
-    run = _Run(request, recipe, device, faces, proof, answers, memory)
+        memory = Memory(teacher, pictures_of(faces), "hints" in recipe.loss)
+    learner = Learner(recipe, len(faces.names), device, teacher.channels if teacher else 1)
+    run = _Run(request, learner, faces, proof, answers, memory)
     run.go()
     done = finish(request, recipe, faces, proof, seen=bool(shared))
     last = run.log[-1]
@@ -142,16 +143,19 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
         )
 
 
-def _teacher(request: TrainRequest, recipe: Recipe, device: str) -> Encoder | None:
+def _teacher(request: TrainRequest, recipe: Recipe, device: str) -> Teacher | None:
     if not needs_teacher(recipe):
         return None
     if not recipe.teacher:
         raise InputError(f"--loss {recipe.loss}: name the teacher with --teacher")
     teacher = open_teacher(recipe.teacher, device, precision_of(recipe.precision, device))
-    if teacher.dim != recipe.dim and "distillation" in recipe.loss:
-        raise InputError(f"the teacher's embeddings have length {teacher.dim}: --dim {teacher.dim}")
+    dim = teacher.encoder.dim
+    if dim != recipe.dim and "distillation" in recipe.loss:
+        raise InputError(f"the teacher's embeddings have length {dim}: --dim {dim}")
     if _asks_afresh(recipe):
-        _shares_pictures(request, recipe, teacher)
+        _shares_pictures(request, recipe, teacher.encoder)
+    if "hints" in recipe.loss and teacher.look is None:
+        raise InputError(f"--loss {recipe.loss}: only an .onnx teacher shows its feature map")
     return teacher
 
 
@@ -174,15 +178,15 @@ def _shares_pictures(request: TrainRequest, recipe: Recipe, teacher: Encoder) ->
 
 
 def _answers(
-    request: TrainRequest, recipe: Recipe, faces: Faces, teacher: Encoder | None
+    request: TrainRequest, recipe: Recipe, faces: Faces, teacher: Teacher | None
 ) -> Answers | None:
     """What the teacher says of the photos, unless it is to be asked about each new picture."""
     if teacher is None or _asks_afresh(recipe):
         return None
     spec = request.detector if request.teacher_detector is None else request.teacher_detector
-    detector = open_detector(spec, teacher.input_size)
+    detector = open_detector(spec, teacher.encoder.input_size)
     progress = _telling(request, "asking the teacher")
-    return ask(teacher, faces, detector, recipe.clean_teacher, progress)
+    return ask(teacher.encoder, faces, detector, recipe.clean_teacher, progress)
 
 
 def _telling(request: TrainRequest, words: str) -> Progress | None:
@@ -196,15 +200,14 @@ class _Run:
     def __init__(
         self,
         request: TrainRequest,
-        recipe: Recipe,
-        device: str,
+        learner: Learner,
         faces: Faces,
         proof: Faces,
         answers: Answers | None,
         memory: Memory | None,
     ) -> None:
-        self.request, self.recipe, self.faces, self.proof = request, recipe, faces, proof
-        self.learner = Learner(recipe, len(faces.names), device)
+        self.request, self.learner, self.faces, self.proof = request, learner, faces, proof
+        recipe = self.recipe = learner.recipe
         self.loader = Loader(faces, recipe, request.workers)
         self.answers, self.memory = answers, memory
         self.epoch, self.step, self.steps, self.total = 0, 0, 0, 0.0
@@ -274,15 +277,16 @@ class _Run:
 
     def _seen(self, batch: Batch) -> Seen:
         device, rows = self.learner.device, batch.rows.numpy()
-        targets = known = None
+        targets = known = hints = None
         if self.answers is not None:
             targets = torch.from_numpy(self.answers.targets[rows]).to(device)
             known = torch.from_numpy(self.answers.known[rows]).to(device)
         elif self.memory is not None and batch.clean is not None:
-            targets = self.memory(batch.pictures, batch.clean).to(device)
+            told = self.memory(batch.pictures, batch.clean)
+            targets, hints = (part.to(device) for part in told)
             known = torch.ones(len(rows), dtype=torch.bool, device=device)
         paired = self.recipe.sampler == "pairs"
-        return Seen(batch.labels.to(device), paired, targets, known)
+        return Seen(batch.labels.to(device), paired, targets, known, hints)
 
     def _end_epoch(self, seconds: float, waited: float, images: int, crossing: float) -> None:
         steps = max(1, self.step)
@@ -328,7 +332,7 @@ class _Run:
                 "best": (self.best, self.best_epoch),
                 "log": [asdict(row) for row in self.log],
                 "step_rows": self.step_rows,
-                "memory": None if memory is None else (memory.targets, memory.known),
+                "memory": None if memory is None else memory.state(),
             },
         )
 
@@ -342,7 +346,7 @@ class _Run:
         self.log = [EpochRow(**row) for row in state["log"]]
         self.step_rows = [tuple(row) for row in state["step_rows"]]
         if self.memory is not None:
-            self.memory.targets, self.memory.known = state["memory"]
+            self.memory.restore(state["memory"])
         _logger.info("going on at epoch %d, step %d", self.epoch + 1, self.step + 1)
 
     def _write_recipe(self) -> None:

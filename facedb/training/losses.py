@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from facedb.errors import InputError
 
 _TINY = 1e-12
+GRID = 4
+"""Cells a side in which feature maps are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,16 @@ class Seen:
         paired: whether row i and row i + n/2 are a drawn pair; else all pairs of the batch count.
         targets: float32[n, d] unit rows of the teacher, or None.
         known: bool[n], where the teacher saw a face.
+        hints: float[n, c, GRID, GRID] of the teacher's feature map, or None.
+        maps: float[n, k, h, w] of the network's own, or None.
     """
 
     labels: Tensor
     paired: bool
     targets: Tensor | None = None
     known: Tensor | None = None
+    hints: Tensor | None = None
+    maps: Tensor | None = None
 
 
 class Contrastive(nn.Module):
@@ -155,6 +161,36 @@ class Relational(nn.Module):
         return _mean_or_zero(F.smooth_l1_loss(own, theirs, reduction="none"))
 
 
+class Hints(nn.Module):
+    """Mean squared error to the teacher's feature map, both in standard units a channel.
+
+    Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015, eq. 3. A convolution that is
+    thrown away after training makes the teacher's channels out of the network's own; of few large
+    cells it makes several each, as sub-pixel convolution does (Shi et al., CVPR 2016).
+
+    Args:
+        own, theirs: channels of both maps.
+        side: cells a side of the network's own.
+    """
+
+    def __init__(self, own: int, theirs: int, side: int) -> None:
+        super().__init__()
+        finer = max(1, GRID // side)
+        self.bring = nn.Sequential(
+            nn.BatchNorm2d(own, affine=False),
+            nn.Conv2d(own, theirs * finer**2, 1),
+            nn.PixelShuffle(finer),
+        )
+        self.standard = nn.BatchNorm2d(theirs, affine=False)
+
+    def forward(self, embeddings: Tensor, seen: Seen) -> Tensor:
+        """embeddings float32[n, d] unit rows -> scalar."""
+        if seen.hints is None or seen.maps is None:
+            raise InputError("--loss hints: name a teacher that is an .onnx file with --teacher")
+        own = F.adaptive_avg_pool2d(self.bring(seen.maps.float()), GRID)
+        return F.mse_loss(own, self.standard(seen.hints.float()))
+
+
 class Sum(nn.Module):
     """Losses added up, each times its weight."""
 
@@ -171,8 +207,17 @@ class Sum(nn.Module):
         return torch.stack(terms).sum()
 
 
-def make_loss(words: str, *, margin: float, people: int, dim: int) -> Sum:
+def make_loss(
+    words: str, *, margin: float, people: int, dim: int, maps: tuple[int, int, int] = (1, 1, 1)
+) -> Sum:
     """The loss that words such as "contrastive+0.5*cosface" name.
+
+    Args:
+        words: losses and their weights.
+        margin: of the contrastive loss.
+        people: how many the angular losses tell apart.
+        dim: length of an embedding.
+        maps: what hints compare: channels of the network's and of the teacher's, cells a side.
 
     Raises:
         InputError: a part is no loss, or its weight no number above 0.
@@ -180,7 +225,7 @@ def make_loss(words: str, *, margin: float, people: int, dim: int) -> Sum:
     parts = []
     for part in words.replace(" ", "").split("+"):
         weight, _, name = part.rpartition("*")
-        parts.append((_weight(weight, part), _loss(name, margin, people, dim)))
+        parts.append((_weight(weight, part), _loss(name, margin, people, dim, maps)))
     return Sum(parts)
 
 
@@ -194,7 +239,7 @@ def _weight(text: str, part: str) -> float:
     return weight
 
 
-def _loss(name: str, margin: float, people: int, dim: int) -> nn.Module:
+def _loss(name: str, margin: float, people: int, dim: int, maps: tuple[int, int, int]) -> nn.Module:
     match name:
         case "contrastive":
             return Contrastive(margin)
@@ -208,9 +253,11 @@ def _loss(name: str, margin: float, people: int, dim: int) -> nn.Module:
             return Distillation()
         case "relational":
             return Relational()
+        case "hints":
+            return Hints(*maps)
     raise InputError(
         f"--loss {name}: no such loss; take contrastive, triplet, cosface, arcface, distillation, "
-        "relational, or a sum such as contrastive+0.5*cosface"
+        "relational, hints, or a sum such as contrastive+0.5*cosface"
     )
 
 

@@ -32,7 +32,7 @@ class Recipe:
     dim: int = _field(128, "Length of the embedding.")
     loss: str = _field(
         "contrastive",
-        "contrastive, triplet, cosface, arcface, distillation, relational, or a sum: "
+        "contrastive, triplet, cosface, arcface, distillation, relational, hints, or a sum: "
         "contrastive+0.5*cosface",
     )
     margin: float = _field(1.0, "The contrastive loss's margin, a distance in (0, 2].")
@@ -153,6 +153,8 @@ def check(recipe: Recipe) -> None:
         raise _refused("warmup", recipe.warmup, f"it must end before the {recipe.epochs} epochs do")
     if not (0 <= recipe.mix <= 1 and 0 <= recipe.bend <= 0.2):
         raise InputError("--mix lies in [0, 1], --bend in [0, 0.2]")
+    if "hints" in recipe.loss and not (recipe.mix or recipe.bend):
+        raise InputError("--loss hints: they are given of new pictures; add --mix or --bend")
     if recipe.mix and not needs_teacher(recipe):
         raise InputError(
             f"--mix {recipe.mix}: only a teacher knows who a blend is; add distillation to --loss"
@@ -165,7 +167,7 @@ def check(recipe: Recipe) -> None:
 
 def needs_teacher(recipe: Recipe) -> bool:
     """Whether its loss has a part that asks a teacher."""
-    return "distillation" in recipe.loss or "relational" in recipe.loss
+    return any(part in recipe.loss for part in ("distillation", "relational", "hints"))
 
 
 def _refused(name: str, value: object, way: str) -> InputError:

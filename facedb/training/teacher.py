@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch.fx import GraphModule
+from torch.fx.passes.shape_prop import ShapeProp
 
 from facedb.encoder import Encoder, open_encoder
+from facedb.encoder.encoder import unit_rows
 from facedb.errors import DependencyMissing, EncoderError, InputError
 from facedb.faces import Detector
 from facedb.pipeline import encode_photos
 from facedb.runtime import FAILURES, save_folded
 from facedb.training.data import CLEAN, Faces, Progress
+from facedb.training.losses import GRID
 from facedb.types import Embeddings, Pixels
+
+_AT_ONCE = 16  # crops whose feature maps stay in a CPU's cache
+_SIDE = 112  # pixels of the crops that an ONNX file takes
+
+Look: TypeAlias = Callable[[Pixels], tuple[torch.Tensor, torch.Tensor]]
+"""uint8[n, 112, 112, 3] -> float32[n, d], of any length, and a feature map float32[n, c, h, w]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Whom to learn from.
+
+    Attributes:
+        encoder: its embeddings.
+        look: both its embeddings and its last feature map; None where it shows no map.
+        channels: of that map.
+    """
+
+    encoder: Encoder
+    look: Look | None = None
+    channels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,59 +67,112 @@ class Memory:
 
     Attributes:
         targets: float32[n, d] unit rows, by picture.
+        hints: float16[n, c, GRID, GRID], its feature maps; c is 0 without them.
         known: bool[n], which are there.
     """
 
-    def __init__(self, teacher: Encoder, pictures: int) -> None:
+    def __init__(self, teacher: Teacher, pictures: int, hints: bool = False) -> None:
         self._teacher = teacher
-        self.targets = torch.zeros(pictures, teacher.dim)
+        channels = teacher.channels if hints else 0
+        self.targets = torch.zeros(pictures, teacher.encoder.dim)
+        self.hints = torch.zeros(pictures, channels, GRID, GRID, dtype=torch.float16)
         self.known = torch.zeros(pictures, dtype=torch.bool)
 
-    def __call__(self, pictures: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        """float32[n, d] of int64[n] pictures; uint8[n, s, s, 3] is looked at where it is new."""
+    def __call__(
+        self, pictures: torch.Tensor, clean: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """float32[n, d] and float16[n, c, GRID, GRID] of int64[n] pictures.
+
+        uint8[n, s, s, 3] is looked at where it is new.
+        """
         new, where = np.unique(pictures.numpy(), return_index=True)
         asked = ~self.known[new].numpy()
         if asked.any():
-            answers = embed(self._teacher, clean.numpy()[where[asked]])
-            self.targets[new[asked]] = torch.from_numpy(answers)
-            self.known[new[asked]] = True
-        return self.targets[pictures]
+            self._ask(new[asked], clean.numpy()[where[asked]])
+        return self.targets[pictures], self.hints[pictures]
+
+    def _ask(self, pictures: NDArray[np.int64], clean: Pixels) -> None:
+        looked = self._teacher.look
+        if looked is None or not self.hints.shape[1]:
+            self.targets[pictures] = torch.from_numpy(embed(self._teacher.encoder, clean))
+        else:
+            raw, maps = looked(clean)
+            rows = unit_rows(raw.numpy(), self._teacher.encoder.dim)
+            self.targets[pictures] = torch.from_numpy(rows)
+            self.hints[pictures] = F.adaptive_avg_pool2d(maps, GRID).half()
+        self.known[pictures] = True
 
     def forget(self) -> None:
         """Before the pictures are renewed."""
         self.known.zero_()
 
+    def state(self) -> tuple[torch.Tensor, ...]:
+        """Everything that was said, as tensors."""
+        return self.targets, self.hints, self.known
 
-def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.float32) -> Encoder:
+    def restore(self, state: tuple[torch.Tensor, ...]) -> None:
+        """Take up what `state` gave."""
+        self.targets, self.hints, self.known = state
+
+
+def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.float32) -> Teacher:
     """An encoder: "bundled", a bundle folder, "timm:MODEL", or an ONNX file.
 
     An ONNX file takes float32[n, 3, 112, 112] RGB, 0 to 255, and gives float32[n, d]; torch runs
-    it, on `device` and in `precision`, where bfloat16 is several times faster.
+    it, on `device` and in `precision`, where bfloat16 is several times faster. It alone shows a
+    feature map.
 
     Raises:
         EncoderError: it cannot be opened.
     """
     if not spec.endswith(".onnx"):
-        return open_encoder(spec, "cuda" if device == "cuda" else "cpu")
+        return Teacher(open_encoder(spec, "cuda" if device == "cuda" else "cpu"))
     if not Path(spec).is_file():
         raise EncoderError(f"--teacher {spec}: no such file")
-    network = _network_of(spec).to(device, precision).eval()
-    network = network.to(memory_format=torch.channels_last)
+    found = _network_of(spec)
+    at_once = _AT_ONCE if device == "cpu" else 2**20
 
-    @torch.inference_mode()
-    def forward(crops: Pixels) -> NDArray[np.float32]:
+    @torch.no_grad()
+    def look(crops: Pixels) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.from_numpy(crops).to(device, precision).permute(0, 3, 1, 2)
-        embeddings: NDArray[np.float32] = network(images).float().cpu().numpy()
+        parts = zip(*(network(part) for part in torch.split(images, at_once)), strict=True)
+        embeddings, maps = (torch.cat(part).float().cpu() for part in parts)
+        return embeddings, maps
+
+    def forward(crops: Pixels) -> NDArray[np.float32]:
+        embeddings: NDArray[np.float32] = look(crops)[0].numpy()
         return embeddings
 
     try:
-        dim = forward(np.zeros((1, 112, 112, 3), np.uint8)).shape[1]
+        network = _showing(found).to(device, precision).to(memory_format=torch.channels_last)
+        embeddings, maps = look(np.zeros((1, _SIDE, _SIDE, 3), np.uint8))
+        dim, channels = embeddings.shape[1], maps.shape[1]
     except (RuntimeError, ValueError, IndexError) as error:
         raise EncoderError(f"--teacher {spec}: it takes no RGB crops of 112: {error}") from error
-    return Encoder(spec, Path(spec).stem, spec, int(dim), None, device, forward)
+    return Teacher(Encoder(spec, Path(spec).stem, spec, dim, None, device, forward), look, channels)
 
 
-def _network_of(file: str) -> torch.nn.Module:
+def _showing(network: GraphModule) -> torch.nn.Module:
+    """A network that beside its embeddings gives the narrowest of its smallest feature maps.
+
+    Where blocks add to what came before, that is the sum after the last of them.
+    """
+    ShapeProp(network.eval()).propagate(torch.zeros(1, 3, _SIDE, _SIDE))
+    shapes = {
+        node: tuple(node.meta["tensor_meta"].shape)
+        for node in network.graph.nodes
+        if node.op in ("placeholder", "call_module") and "tensor_meta" in node.meta
+    }
+    maps = {node: shape for node, shape in shapes.items() if len(shape) == 4 and shape[3] > 1}
+    smallest = min(shape[3] for shape in maps.values())
+    last = [node for node, shape in reversed(maps.items()) if shape[3] == smallest]
+    (end,) = network.graph.find_nodes(op="output")
+    end.args = ((end.args[0], min(last, key=lambda node: maps[node][1])),)
+    network.recompile()
+    return network
+
+
+def _network_of(file: str) -> GraphModule:
     """The network of an ONNX file, its batch normalisations folded into its convolutions."""
     try:
         import onnx
@@ -104,7 +185,7 @@ def _network_of(file: str) -> torch.nn.Module:
         folded = str(Path(folder, "folded.onnx"))
         try:
             save_folded(file, folded)
-            network: torch.nn.Module = onnx2torch.convert(onnx.load(folded))
+            network: GraphModule = onnx2torch.convert(onnx.load(folded))
         except (*FAILURES, NotImplementedError) as error:
             raise EncoderError(
                 f"--teacher {file}: no network that torch can take up: {error}; export it as ONNX "
