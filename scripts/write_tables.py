@@ -241,21 +241,21 @@ def agreement(found: Json) -> str:
     return markdown(head.split("|"), rows)
 
 
-def levers(results: Path, seed: int, agreed: Json | None = None) -> str:
+def levers(results: Path, seed: int, *agreed: Json) -> str:
     """The recipe with one thing changed, a row a change, the recipe itself first."""
-    found = results.glob(f"lever-*-{seed}.json")
-    files = sorted(found, key=lambda file: ("-best-" not in file.name, file.name))
-    cosines = {row["encoder"]: row for row in agreed["encoders"]} if agreed is not None else None
+    files = results.glob(f"lever-*-{seed}.json")
+    in_order = sorted(files, key=lambda file: ("-best-" not in file.name, file.name))
+    cosines = {row["encoder"]: row for found in agreed for row in found["encoders"]}
     rows = []
-    for file in files:
+    for file in in_order:
         run = file.stem.removeprefix("lever-")
         cells = [percent(value) for value in read(results, file.stem)["figures"].values()]
-        if cosines is not None:
+        if agreed:
             cells += [f"{cosines[run][part]['mean']:.3f}" for part in ("held_out", "trained")]
         rows.append([f"`{run.removesuffix(f'-{seed}')}`", *cells])
     head = ["%", "rank-1", "AUC", "TAR at FAR 0.1 %"]
     asked = ["cosine to the teacher, people held out", "the same, faces learned from"]
-    return markdown(head + asked * (agreed is not None), rows)
+    return markdown(head + asked * bool(agreed), rows)
 
 
 def rejected(quality: Json, photos: str, title: str) -> str:
@@ -359,7 +359,10 @@ def main(results: Path, docs: Path) -> None:
     })  # fmt: skip
     fill(docs / "models.md", {
         "reached": reached(lfw),
-        "levers": levers(results, 2, read(results, "agreement-levers")),
+        "levers": levers(
+            results, 2, read(results, "agreement-levers"), read(results, "agreement-hints")
+        ),
+        "levers, begun": levers(results, 3, read(results, "agreement-begun")),
         "levers, one way to blend": levers(results, 1),
         "line": line(read(results, "encoder-line")),
         "agreement": agreement(read(results, "agreement")),
