@@ -539,6 +539,9 @@ def test_a_teacher_in_onnx_shows_what_its_last_block_adds_up_to(tmp_path: Path) 
     crops = np.random.default_rng(1).integers(0, 256, (20, 112, 112, 3), dtype=np.uint8)
     images = crops.transpose(0, 3, 1, 2).astype(np.float32)
     raw, wanted = session.run(["y", "sum"], {"x": images})
+    onnx.save(model, tmp_path / "both.onnx")
+    with pytest.raises(EncoderError, match="it gives y, sum; export the embedding alone"):
+        open_teacher(str(tmp_path / "both.onnx"))
     teacher = open_teacher(str(file))
     assert teacher.look is not None
     embeddings, maps = teacher.look(crops)

@@ -27,7 +27,7 @@ from facedb.training.data import CLEAN, Faces, Progress
 from facedb.training.losses import GRID
 from facedb.types import Embeddings, Pixels
 
-_AT_ONCE = 16  # crops whose feature maps stay in a CPU's cache
+_AT_ONCE = 8  # crops whose feature maps stay in a CPU's cache
 _SIDE = 112  # pixels of the crops that an ONNX file takes
 
 Look: TypeAlias = Callable[[Pixels], tuple[torch.Tensor, torch.Tensor]]
@@ -185,12 +185,16 @@ def _network_of(file: str) -> GraphModule:
         folded = str(Path(folder, "folded.onnx"))
         try:
             save_folded(file, folded)
-            network: GraphModule = onnx2torch.convert(onnx.load(folded))
+            model = onnx.load(folded)
+            network: GraphModule = onnx2torch.convert(model)
         except (*FAILURES, NotImplementedError) as error:
             raise EncoderError(
                 f"--teacher {file}: no network that torch can take up: {error}; export it as ONNX "
                 "of convolutions, normalisations and matrix products"
             ) from error
+    if len(model.graph.output) != 1:
+        names = ", ".join(output.name for output in model.graph.output)
+        raise EncoderError(f"--teacher {file}: it gives {names}; export the embedding alone")
     return network
 
 
