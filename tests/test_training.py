@@ -222,6 +222,8 @@ def test_going_on_with_other_options_is_refused(
         train(request(people, out, network="test_convnext2"))
     with pytest.raises(InputError, match="detector was 'none', is 'whole'"):
         train(replace(request(people, out), detector="whole"))
+    with pytest.raises(InputError, match="teacher_detector was None, is 'whole'"):
+        train(replace(request(people, out), teacher_detector="whole"))
     (out / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(InputError, match="damaged"):
         train(request(people, out))

@@ -218,6 +218,7 @@ class _Run:
         self.belongs = asdict(recipe) | {
             "photos": digest_of([*faces.digests, *proof.digests]),
             "detector": request.detector,
+            "teacher_detector": request.teacher_detector,
         }
         self._restore()
 
