@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from facedb.encoder.network import EncoderNetwork
 from facedb.errors import InputError, TrainingError
 from facedb.training.averaging import decay_after
-from facedb.training.depthwise import hasten
+from facedb.training.convolutions import hasten
+from facedb.training.heap import keep_freed_memory
 from facedb.training.losses import Seen, make_loss
 from facedb.training.networks import build
 from facedb.training.precision import make_optimizer, precision_of
@@ -49,6 +50,7 @@ class Learner:
         )
         if device == "cpu":
             hasten(network)
+            keep_freed_memory()
         self.module = nn.ModuleDict({"network": network, "loss": loss}).to(device)
         self.network: EncoderNetwork = network.to(memory_format=torch.channels_last)
         self.loss = loss

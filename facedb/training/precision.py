@@ -42,14 +42,28 @@ def make_optimizer(
     return optimizer
 
 
-_in_bfloat16 = muon.zeropower_via_newtonschulz
+_by_timm = muon.zeropower_via_newtonschulz
 
 
-def _orthogonalised(gradient: Tensor, *rest: Any, **options: Any) -> Tensor:
+def _orthogonalised(
+    gradient: Tensor, steps: int, coefficients: list[tuple[float, float, float]], **options: Any
+) -> Tensor:
     """Muon's Newton-Schulz iteration, which timm runs in bfloat16 whatever the machine.
 
-    A CPU without units for that needs many times as long for it as for the network itself.
+    A CPU without units for that needs many times as long for it as for the network itself. In
+    float32, which bears the squares, the steps are of the small Gram matrix alone: each multiplies
+    the matrix by a polynomial of its Gram matrix, so the polynomials' product may be applied last.
     """
-    kind = torch.bfloat16 if gradient.is_cuda or cpu_multiplies_bfloat16() else torch.float32
-    orthogonal: Tensor = _in_bfloat16(gradient, *rest, **options, dtype=kind)
-    return orthogonal
+    if gradient.is_cuda or cpu_multiplies_bfloat16():
+        orthogonal: Tensor = _by_timm(gradient, steps, coefficients, **options)
+        return orthogonal
+    scaled: Tensor = _by_timm(gradient, 0, coefficients, **options, dtype=torch.float32)
+    tall = scaled.size(-2) > scaled.size(-1)
+    gram = scaled.mT @ scaled if tall else scaled @ scaled.mT
+    product = torch.eye(gram.size(-1))
+    for a, b, c in [*coefficients, *steps * coefficients[-1:]][:steps]:
+        polynomial = (gram @ gram).mul_(c).add_(gram, alpha=b)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = product @ polynomial
+        gram = gram @ polynomial @ polynomial
+    return scaled @ product if tall else product @ scaled

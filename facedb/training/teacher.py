@@ -27,7 +27,6 @@ from facedb.training.data import CLEAN, Faces, Progress
 from facedb.training.losses import GRID
 from facedb.types import Embeddings, Pixels
 
-_AT_ONCE = 8  # crops whose feature maps stay in a CPU's cache
 _SIDE = 112  # pixels of the crops that an ONNX file takes
 
 Look: TypeAlias = Callable[[Pixels], tuple[torch.Tensor, torch.Tensor]]
@@ -130,14 +129,12 @@ def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.
     if not Path(spec).is_file():
         raise EncoderError(f"--teacher {spec}: no such file")
     found = _network_of(spec)
-    at_once = _AT_ONCE if device == "cpu" else 2**20
 
     @torch.no_grad()
     def look(crops: Pixels) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.from_numpy(crops).to(device, precision).permute(0, 3, 1, 2)
-        parts = zip(*(network(part) for part in torch.split(images, at_once)), strict=True)
-        embeddings, maps = (torch.cat(part).float().cpu() for part in parts)
-        return embeddings, maps
+        embeddings, maps = network(images)
+        return embeddings.float().cpu(), maps.float().cpu()
 
     def forward(crops: Pixels) -> NDArray[np.float32]:
         embeddings: NDArray[np.float32] = look(crops)[0].numpy()
