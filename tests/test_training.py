@@ -592,7 +592,7 @@ def test_memory_that_is_freed_is_there_for_the_next_step() -> None:
     code = """
 import resource
 import torch
-from facedb.training.heap import keep_freed_memory
+from facedb.heap import keep_freed_memory
 
 keep_freed_memory()
 for step in range(20):

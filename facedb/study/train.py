@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedb.errors import InputError
+from facedb.heap import keep_freed_memory
 from facedb.study.augment import Augmentation, Photos, draw
 from facedb.study.blocks import BlockNetwork, computing
 
@@ -150,6 +151,8 @@ class Training:
         self.photos = photos
         self.batch = min(plan.recipe.batch, len(photos))
         self.steps = len(photos) // self.batch
+        if photos.device.type == "cpu":
+            keep_freed_memory()
         self.network, self._run = _workplace(plan.block, photos.device, compiled)
         torch.manual_seed(plan.seed)
         self.network.load_state_dict(BlockNetwork(plan.block).state_dict())

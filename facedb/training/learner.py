@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from facedb.encoder.network import EncoderNetwork
 from facedb.errors import InputError, TrainingError
+from facedb.heap import keep_freed_memory
 from facedb.training.averaging import decay_after
 from facedb.training.convolutions import hasten
-from facedb.training.heap import keep_freed_memory
 from facedb.training.losses import Seen, make_loss
 from facedb.training.networks import build
 from facedb.training.precision import make_optimizer, precision_of

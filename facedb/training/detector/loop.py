@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from facedb.errors import InputError, TrainingError
+from facedb.heap import keep_freed_memory
 from facedb.training.averaging import decay_after
 from facedb.training.checkpoint import load, save
 from facedb.training.detector.hints import Hints
@@ -145,6 +146,7 @@ class Run:
 
     def __init__(self, plan: Plan, begin: dict[str, Tensor] | None = None) -> None:
         torch.manual_seed(plan.seed)
+        keep_freed_memory()
         self.plan = plan
         self.network = DetectorNetwork().to(memory_format=torch.channels_last)
         if begin is not None:

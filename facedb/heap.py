@@ -1,4 +1,4 @@
-"""Memory that a training step frees, kept for the next step."""
+"""Memory that is freed, kept for the next step of a training."""
 
 from __future__ import annotations
 
