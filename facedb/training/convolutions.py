@@ -44,7 +44,7 @@ class _Depthwise(torch.autograd.Function):
 def _by_channel(maps: Tensor) -> Tensor:
     """[n, c, h, w] -> [c, h * n, w]."""
     n, c, h, w = maps.shape
-    return maps.new_empty(c, h, n, w).copy_(maps.permute(1, 2, 0, 3)).view(c, h * n, w)
+    return maps.permute(1, 2, 0, 3).reshape(c, h * n, w)
 
 
 class _FastDepthwise(nn.Conv2d):

@@ -60,10 +60,17 @@ def _orthogonalised(
     scaled: Tensor = _by_timm(gradient, 0, coefficients, **options, dtype=torch.float32)
     tall = scaled.size(-2) > scaled.size(-1)
     gram = scaled.mT @ scaled if tall else scaled @ scaled.mT
-    product = torch.eye(gram.size(-1))
-    for a, b, c in [*coefficients, *steps * coefficients[-1:]][:steps]:
-        polynomial = (gram @ gram).mul_(c).add_(gram, alpha=b)
-        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
-        product = product @ polynomial
+    first, *others = [*coefficients, *steps * coefficients[-1:]][:steps]
+    product = polynomial = _quintic(gram, *first)
+    for factors in others:
         gram = gram @ polynomial @ polynomial
+        polynomial = _quintic(gram, *factors)
+        product = product @ polynomial
     return scaled @ product if tall else product @ scaled
+
+
+def _quintic(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """What a step multiplies its matrix by: a + b G + c G^2."""
+    polynomial = (gram @ gram).mul_(c).add_(gram, alpha=b)
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+    return polynomial
