@@ -1,4 +1,4 @@
-"""Accuracy against pictures seen: every encoder that was ever bundled, and one more, on LFW.
+"""Accuracy against pictures seen: every encoder that was ever bundled, and candidates, on LFW.
 
 Claim: longer training still pays.
 Method: the bundles come out of this repository's history, each of which began from the one before;
@@ -90,17 +90,22 @@ def draw(line: list[dict[str, Any]], file: Path) -> None:
 @click.command(cls=Script, help=__doc__)
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
-@click.option("--candidate", type=click.Path(path_type=Path), help="Folder of a run.")
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a run; again, of the run that began from it.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "encoder-line.json")
-def main(lfw: Path, cache: Path, candidate: Path | None, out: Path) -> None:
+def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], out: Path) -> None:
     begun, detector = circumstances(0), open_detector("bundled")
     photos = sorted((lfw / "images").glob("*/*.webp"))
     crops, shown = crops_of(photos, detector, cache, "lfw")
     line: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
         seen = {bundle: pictures_of(bundle) for bundle in bundles_of_history(Path(folder))}
-        if candidate is not None:
-            seen[candidate / "encoder"] = images_seen(candidate)
+        seen |= {candidate / "encoder": images_seen(candidate) for candidate in candidates}
         for bundle, in_all in zip(seen, accumulate(seen.values()), strict=True):
             encoder = open_encoder(str(bundle), "cpu")
             samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
@@ -111,9 +116,10 @@ def main(lfw: Path, cache: Path, candidate: Path | None, out: Path) -> None:
         [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]] for row in line
     ]
     table("LFW", [("", "pictures", "rank-1", "DIR 1 %", "development, DIR 1 %"), *rows])
-    one_more = line.pop() if candidate is not None else None
-    draw(line, ROOT / "docs" / "encoder-line.png")
-    measured = {"detector": detector.fingerprint, "line": line, "candidate": one_more}
+    bundled = len(line) - len(candidates)
+    draw(line[:bundled], ROOT / "docs" / "encoder-line.png")
+    parts = {"line": line[:bundled], "candidates": line[bundled:]}
+    measured = {"detector": detector.fingerprint, **parts}
     finish(begun | measured, [], out)
 
 

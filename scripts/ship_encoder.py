@@ -1,4 +1,4 @@
-"""Make the encoder of a finished run the bundled one; its card then says what it was trained on.
+"""Make the encoder of finished runs the bundled one; its card then says what it was trained on.
 
     python scripts/make_celeba.py --out runs/celeba
     facedb train runs/celeba --recipe best --begin bundled --detector none \\
@@ -8,6 +8,8 @@
     python scripts/evaluate_models.py --cache runs/cache --write-card
     python scripts/evaluate_calibration.py --cache runs/cache --write-card
     python scripts/fit_quality.py --people runs/celeba --write-card
+
+Of several runs, each of which began from the one before, the last one's encoder ships.
 
 It ships only what identifies a point more of LFW's development people than the bundled encoder
 does, at an FPIR of 1 %: a repository keeps every bundle that was ever committed. (The people held
@@ -19,6 +21,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +41,36 @@ TERMS = "non-commercial research (CelebA; the InsightFace teacher)"
 
 
 def images_seen(run: Path) -> int:
-    """How many pictures the run learned from: pairs of its batches, over all steps."""
-    recipe = json.loads((run / "recipe.json").read_text())
-    return int(log_of(run)[-1]["steps"]) * pictures_a_step(recipe)
+    """How many pictures the run learned from."""
+    return int(epochs_of(run)[-1]["images"])
 
 
-def pictures_a_step(recipe: dict[str, Any]) -> int:
-    return int(recipe["batch_size"]) * (2 if recipe["sampler"] == "pairs" else 1)
-
-
-def log_of(run: Path) -> list[dict[str, str]]:
+def epochs_of(run: Path) -> list[dict[str, float]]:
+    """A row an epoch: pictures seen (pairs of its batches, over all steps), loss, rate, figures."""
+    recipe = recipe_of(run)
+    each = int(recipe["batch_size"]) * (2 if recipe["sampler"] == "pairs" else 1)
     with (run / "log.csv").open() as file:
-        return list(csv.DictReader(file))
+        return [
+            {"images": int(row["steps"]) * each}
+            | {name: float(row[name]) for name in ("loss", "images_per_second", *FIGURES)}
+            for row in csv.DictReader(file)
+        ]
 
 
-def progress(run: Path, before: dict[str, Any]) -> dict[str, Any]:
+def recipe_of(run: Path) -> dict[str, Any]:
+    """What the run was told, its teacher by name."""
+    recipe: dict[str, Any] = json.loads((run / "recipe.json").read_text())
+    return recipe | {"teacher": Path(recipe["teacher"]).name}
+
+
+def progress(runs: Sequence[Path], before: dict[str, Any]) -> dict[str, Any]:
     """How well the people held out are told apart, by pictures seen, and before the first."""
-    recipe = json.loads((run / "recipe.json").read_text())
-    each = pictures_a_step(recipe)
-    rows = [
-        {"images": int(row["steps"]) * each, "loss": float(row["loss"])}
-        | {"images_per_second": float(row["images_per_second"])}
-        | {name: float(row[name]) for name in FIGURES}
-        for row in log_of(run)
-    ]
+    rows: list[dict[str, float]] = []
+    minutes = 0.0
+    for run in runs:
+        epochs, seen = epochs_of(run), rows[-1]["images"] if rows else 0
+        minutes += sum(epochs[0]["images"] / row["images_per_second"] / 60 for row in epochs)
+        rows += [row | {"images": seen + row["images"]} for row in epochs]
     held = before["measured"]["held_out_people"]
     begun = {
         "name": before["name"],
@@ -69,9 +78,8 @@ def progress(run: Path, before: dict[str, Any]) -> dict[str, Any]:
         "images": before["training"]["images_seen"],
     }
     begun["rank1"] = held.get("cross_photo_rank1", held.get("rank1"))
-    recipe["teacher"] = Path(recipe["teacher"]).name
-    took = [rows[0]["images"] / row["images_per_second"] / 60 for row in rows]
-    return {"recipe": recipe, "begun_from": begun, "minutes": sum(took), "epochs": rows}
+    recipes = [recipe_of(run) for run in runs]
+    return {"recipes": recipes, "begun_from": begun, "minutes": minutes, "epochs": rows}
 
 
 def draw(result: dict[str, Any], file: Path) -> None:
@@ -89,8 +97,9 @@ def draw(result: dict[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def shipped(run: Path, people: Path, name: str) -> dict[str, Any]:
-    """The run's card, as it travels with the package."""
+def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
+    """The last run's card, as it travels with the package."""
+    run = runs[-1]
     card: dict[str, Any] = json.loads((run / "encoder" / CARD).read_text(encoding="utf-8"))
     before = json.loads((BUNDLED / CARD).read_text(encoding="utf-8"))
     held = sorted(path.name for path in (people / "val").iterdir())
@@ -100,9 +109,11 @@ def shipped(run: Path, people: Path, name: str) -> dict[str, Any]:
         "data": DATA,
         "photos": len(photos),
         "terms": TERMS,
-        "images_seen": images_seen(run),
+        "images_seen": sum(images_seen(each) for each in runs),
         "held_out": {"set": "crops160", "identities": held},
     }
+    if len(runs) > 1:
+        training["recipes_before"] = [recipe_of(each) for each in runs[:-1]]
     if training["recipe"]["begin"]:
         training["begun_from"] = {"name": before["name"], "weights": before["weights_sha256"]}
     metrics = json.loads((run / "metrics.json").read_text())
@@ -114,7 +125,7 @@ def gain_of(run: Path) -> float:
     """How much more the run's encoder identifies than the bundled one, by `evaluate_line.py`."""
     file = RESULTS / "encoder-line.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    rows = [*found.get("line", [])[-1:], found.get("candidate") or {}]
+    rows = [*found.get("line", [])[-1:], *found.get("candidates", [])[-1:]]
     prints = [read_bundle(folder).fingerprint for folder in (BUNDLED, run / "encoder")]
     if [row.get("encoder_fingerprint") for row in rows] != prints:
         raise click.ClickException(f"{file}: of others; run evaluate_line.py --candidate {run}")
@@ -124,21 +135,21 @@ def gain_of(run: Path) -> float:
 
 
 @click.command(cls=Script, help=__doc__)
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--people", type=click.Path(path_type=Path), required=True, help="It was trained on.")
 @click.option("--name", required=True)
-def main(run: Path, people: Path, name: str) -> None:
+def main(runs: tuple[Path, ...], people: Path, name: str) -> None:
     bundled = bundled_folder()
     before = json.loads((bundled / CARD).read_text(encoding="utf-8"))
-    card = shipped(run, people, name)
-    gain = gain_of(run)
+    card = shipped(runs, people, name)
+    gain = gain_of(runs[-1])
     if gain < LEAST_GAIN:
         raise click.ClickException(f"a gain of {gain:.4f} is less than {LEAST_GAIN}: not shipped")
-    result = circumstances(card["training"]["recipe"]["seed"]) | progress(run, before)
+    result = circumstances(card["training"]["recipe"]["seed"]) | progress(runs, before)
     draw(result, ROOT / "docs" / "encoder-training.png")
     finish(result, [], RESULTS / "encoder-training.json")
     for file in (WEIGHTS, GRAPH):
-        shutil.copyfile(run / "encoder" / file, bundled / file)
+        shutil.copyfile(runs[-1] / "encoder" / file, bundled / file)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
     (bundled / CARD).write_text(text + "\n", encoding="utf-8")
 
