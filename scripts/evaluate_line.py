@@ -104,8 +104,8 @@ def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], out: Path) -> Non
     crops, shown = crops_of(photos, detector, cache, "lfw")
     line: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
-        seen = {bundle: pictures_of(bundle) for bundle in bundles_of_history(Path(folder))}
-        seen |= {candidate / "encoder": images_seen(candidate) for candidate in candidates}
+        bundles = {bundle: pictures_of(bundle) for bundle in bundles_of_history(Path(folder))}
+        seen = bundles | {run / "encoder": images_seen(run) for run in candidates}
         for bundle, in_all in zip(seen, accumulate(seen.values()), strict=True):
             encoder = open_encoder(str(bundle), "cpu")
             samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
@@ -116,10 +116,9 @@ def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], out: Path) -> Non
         [*(row[name] for name in names), row["development"]["mean"]["dir_at_0.01"]] for row in line
     ]
     table("LFW", [("", "pictures", "rank-1", "DIR 1 %", "development, DIR 1 %"), *rows])
-    bundled = len(line) - len(candidates)
-    draw(line[:bundled], ROOT / "docs" / "encoder-line.png")
-    parts = {"line": line[:bundled], "candidates": line[bundled:]}
-    measured = {"detector": detector.fingerprint, **parts}
+    shipped, candidate_rows = line[: len(bundles)], line[len(bundles) :]
+    draw(shipped, ROOT / "docs" / "encoder-line.png")
+    measured = {"detector": detector.fingerprint, "line": shipped, "candidates": candidate_rows}
     finish(begun | measured, [], out)
 
 

@@ -121,14 +121,15 @@ def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     return card | {"name": name, "training": training}
 
 
-def gain_of(run: Path) -> float:
-    """How much more the run's encoder identifies than the bundled one, by `evaluate_line.py`."""
+def gain_of(runs: Sequence[Path]) -> float:
+    """How much more the last run's encoder identifies than the bundled, by `evaluate_line.py`."""
     file = RESULTS / "encoder-line.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     rows = [*found.get("line", [])[-1:], *found.get("candidates", [])[-1:]]
-    prints = [read_bundle(folder).fingerprint for folder in (BUNDLED, run / "encoder")]
+    prints = [read_bundle(folder).fingerprint for folder in (BUNDLED, runs[-1] / "encoder")]
     if [row.get("encoder_fingerprint") for row in rows] != prints:
-        raise click.ClickException(f"{file}: of others; run evaluate_line.py --candidate {run}")
+        again = " ".join(f"--candidate {run}" for run in runs)
+        raise click.ClickException(f"{file}: of others; run evaluate_line.py {again}")
     before, after = (row["development"]["mean"]["dir_at_0.01"] for row in rows)
     click.echo(f"DIR at FPIR 1 % on the development people: {before:.4f} -> {after:.4f}")
     return float(after - before)
@@ -142,7 +143,7 @@ def main(runs: tuple[Path, ...], people: Path, name: str) -> None:
     bundled = bundled_folder()
     before = json.loads((bundled / CARD).read_text(encoding="utf-8"))
     card = shipped(runs, people, name)
-    gain = gain_of(runs[-1])
+    gain = gain_of(runs)
     if gain < LEAST_GAIN:
         raise click.ClickException(f"a gain of {gain:.4f} is less than {LEAST_GAIN}: not shipped")
     result = circumstances(card["training"]["recipe"]["seed"]) | progress(runs, before)
