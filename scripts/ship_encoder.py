@@ -58,9 +58,14 @@ def epochs_of(run: Path) -> list[dict[str, float]]:
 
 
 def recipe_of(run: Path) -> dict[str, Any]:
-    """What the run was told, its teacher by name."""
-    recipe: dict[str, Any] = json.loads((run / "recipe.json").read_text())
-    return recipe | {"teacher": Path(recipe["teacher"]).name}
+    """What the run was told, as its card has it: other files by name, and not by their paths."""
+    recipe: dict[str, Any] = card_of(run)["training"]["recipe"]
+    return recipe
+
+
+def card_of(run: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((run / "encoder" / CARD).read_text(encoding="utf-8"))
+    return card
 
 
 def progress(runs: Sequence[Path], before: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +104,7 @@ def draw(result: dict[str, Any], file: Path) -> None:
 
 def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     """The last run's card, as it travels with the package."""
-    run = runs[-1]
-    card: dict[str, Any] = json.loads((run / "encoder" / CARD).read_text(encoding="utf-8"))
+    card = card_of(runs[-1])
     before = json.loads((BUNDLED / CARD).read_text(encoding="utf-8"))
     held = sorted(path.name for path in (people / "val").iterdir())
     training = card["training"]
@@ -114,9 +118,9 @@ def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     }
     if len(runs) > 1:
         training["recipes_before"] = [recipe_of(each) for each in runs[:-1]]
-    if training["recipe"]["begin"]:
+    if recipe_of(runs[0])["begin"]:
         training["begun_from"] = {"name": before["name"], "weights": before["weights_sha256"]}
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = json.loads((runs[-1] / "metrics.json").read_text())
     card["measured"] = {"held_out_people": {"n": metrics["n"], **metrics["encoder"]}}
     return card | {"name": name, "training": training}
 
