@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ from facedb.errors import EncoderError, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
 from facedb.photos import walk_people
-from facedb.training.batches import Loader, draw
+from facedb.training.ahead import ahead
+from facedb.training.batches import Loader, draw, pictures_of, renewed
 from facedb.training.blends import bent, blended, crossed, exaggerated, patched
 from facedb.training.convolutions import hasten
 from facedb.training.data import read_faces
@@ -474,7 +476,9 @@ def test_pictures_stay_until_they_are_renewed_and_change_each_epoch(people: Path
     (first, a), (second, b), (third, _) = (clean_by_picture(epoch) for epoch in range(3))
     both = first.keys() & second.keys()
     assert len(both) > len(faces)
-    assert all(first[key] == second[key] for key in both)
+    anew = renewed(pictures_of(faces), 1, 2)
+    assert anew.sum() == len(faces)  # half of the pictures in each epoch, so that all are alike
+    assert all((first[key] != second[key]) == anew[key] for key in both)
     assert all(a[key] != b[key] for key in both)
     assert not any(first[key] == third[key] for key in first.keys() & third.keys())
 
@@ -501,9 +505,37 @@ def test_a_teacher_is_asked_once_about_a_picture_until_it_is_renewed() -> None:
     pictures, clean = torch.tensor([7, 9]), torch.from_numpy(crops[[2, 3]])
     assert np.allclose(memory(pictures, clean)[0], wanted[[1, 3]], atol=1e-5)
     assert sum(asked) == 3
-    memory.forget()
+    memory.forget(np.arange(10) == 7)
     assert np.allclose(memory(pictures, clean)[0], wanted[[2, 3]], atol=1e-5)
-    assert sum(asked) == 5
+    assert sum(asked) == 4
+
+
+def test_the_next_batch_is_made_while_one_is_used() -> None:
+    made = {number: threading.Event() for number in range(4)}
+    threads = torch.get_num_threads()
+    inside: set[int] = set()
+
+    def ready(number: int) -> str:
+        inside.add(torch.get_num_threads())
+        if number == 3:
+            raise ValueError("the fourth")
+        made[number].set()
+        return f"batch {number}"
+
+    torch.set_num_threads(3)
+    try:
+        batches = ahead(iter(range(4)), ready, 1)
+        for number in range(3):
+            assert next(batches) == f"batch {number}"
+            assert torch.get_num_threads() == 2
+            assert number == 2 or made[number + 1].wait(10)
+        with pytest.raises(ValueError, match="the fourth"):
+            next(batches)
+        assert torch.get_num_threads() == 3
+        assert inside == {1}
+        assert list(ahead(iter(range(3)), ready, 0)) == ["batch 0", "batch 1", "batch 2"]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def mobile_network(rng: np.random.Generator) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -54,12 +55,18 @@ def pictures_of(faces: Faces) -> int:
     return 2 * len(faces)
 
 
+def renewed(pictures: int, epoch: int, every: int) -> NDArray[np.bool_]:
+    """bool[pictures]: which are made anew in an epoch, the same share of them in each."""
+    anew: NDArray[np.bool_] = (np.arange(pictures) + epoch) % every == 0
+    return anew
+
+
 class Loader:
     """The batches of an epoch from a step on.
 
     A picture's change hangs on seed, epoch, step and place alone, not on how many workers there
     are: a run that goes on after a kill sees what it would have seen. The picture itself, where
-    it is blended or bent, stays for `renew` epochs.
+    it is blended or bent, stays for `renew` epochs: `renewed` tells when it changes.
     """
 
     def __init__(self, faces: Faces, recipe: Recipe, workers: int) -> None:
@@ -75,7 +82,7 @@ class Loader:
         """What `draw` gave for an epoch, from step `first` on."""
         seeds = [np.random.SeedSequence([self._seed, epoch, n]) for n in range(len(drawn))]
         items = [
-            self._items(rows, seed.generate_state(len(rows)), epoch // self._renew)
+            self._items(rows, seed.generate_state(len(rows)), epoch)
             for rows, seed in zip(drawn[first:], seeds[first:], strict=True)
         ]
         several = self._workers > 0
@@ -87,19 +94,20 @@ class Loader:
             pin_memory=pinned,
             prefetch_factor=4 if several else None,
             multiprocessing_context=_context() if several else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_stand_back,
         )
         return (Batch(*parts) for parts in loader)
 
-    def _items(self, rows: NDArray[np.int64], seeds: NDArray[Any], period: int) -> list[_Item]:
+    def _items(self, rows: NDArray[np.int64], seeds: NDArray[Any], epoch: int) -> list[_Item]:
         partner = (
             np.arange(len(rows)) >= len(rows) / 2 if self._paired else np.zeros(len(rows), int)
         )
         pictures = rows + self._faces * partner
-        columns = rows.tolist(), seeds.tolist(), pictures.tolist()
+        periods = (pictures + epoch) // self._renew  # another where it is `renewed`
+        columns = rows.tolist(), seeds.tolist(), pictures.tolist(), periods.tolist()
         return [
             _Item(row, seed, picture, (self._seed, period, picture))
-            for row, seed, picture in zip(*columns, strict=True)
+            for row, seed, picture, period in zip(*columns, strict=True)
         ]
 
 
@@ -146,7 +154,13 @@ def _context() -> str | None:
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
 
-def _one_thread(worker: int) -> None:
+def _stand_back(worker: int) -> None:
+    """One thread, when nothing else wants its core: the prepared batches bridge the wait.
+
+    Otherwise it halts the learner while the teacher's core stands idle.
+    """
     import cv2
 
     cv2.setNumThreads(0)
+    if hasattr(os, "nice"):
+        os.nice(19)

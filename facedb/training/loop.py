@@ -10,7 +10,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from facedb.device import Device
 from facedb.encoder import Encoder
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.training import checkpoint
-from facedb.training.batches import Batch, Loader, draw, pictures_of
+from facedb.training.ahead import ahead
+from facedb.training.batches import Batch, Loader, draw, pictures_of, renewed
 from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
 from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
@@ -236,16 +239,18 @@ class _Run:
 
     def _train_epoch(self, batches: list[NDArray[np.int64]]) -> tuple[float, float, int]:
         began = saved = time.monotonic()
-        if self.memory is not None and self.step == 0 and self.epoch % self.recipe.renew == 0:
-            self.memory.forget()
+        if self.memory is not None and self.step == 0:
+            self.memory.forget(renewed(len(self.memory.known), self.epoch, self.recipe.renew))
         waited, images, first = 0.0, 0, self.step
         source = self.loader.batches(batches, self.epoch, first, self.learner.device == "cuda")
+        told = ahead(source, self._told, self._lent())
         for step in range(first, len(batches)):
             asked = time.monotonic()
-            batch = next(source)
-            waited += time.monotonic() - asked
-            self._learn(batch, step, len(batches))
-            images += len(batch.rows)
+            with self._enough_memory():
+                crops, seen = next(told)
+                waited += time.monotonic() - asked
+                self._learn(crops, seen, step, len(batches))
+            images += len(crops)
             self.step = step + 1
             if self.request.progress is not None:
                 words = f"epoch {self.epoch + 1}/{self.recipe.epochs}"
@@ -255,15 +260,29 @@ class _Run:
                 saved = time.monotonic()
         return time.monotonic() - began, waited, images
 
-    def _learn(self, batch: Batch, step: int, of: int) -> None:
+    def _lent(self) -> int:
+        """Threads for the teacher, whose part of the work is a third where it is asked afresh."""
+        asks = self.memory is not None and self.learner.device == "cpu"
+        return max(1, torch.get_num_threads() // 3) if asks else 0
+
+    def _learn(self, crops: Tensor, seen: Seen, step: int, of: int) -> None:
         rate = rate_at(self.recipe, self.epoch, step / of)
         try:
-            loss = self.learner.step(batch.crops, self._seen(batch), rate)
+            loss = self.learner.step(crops, seen, rate)
         except NotFinite as error:
             raise NotFinite(
                 f"epoch {self.epoch + 1}, step {self.step + 1}: {error}; {self.file} holds the "
                 "last good state. Take a lower --learning-rate, --clip 1, or --precision fp32"
             ) from error
+        self.steps += 1
+        self.total += loss
+        if self.steps % (1 + of * self.recipe.epochs // _STEP_ROWS) == 0:
+            self.step_rows.append((self.steps, loss, rate))
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -271,12 +290,9 @@ class _Run:
                 f"out of memory with --batch-size {self.recipe.batch_size} at --size "
                 f"{self.recipe.size}: halve the batch size, or take a smaller --size or --network"
             ) from error
-        self.steps += 1
-        self.total += loss
-        if self.steps % (1 + of * self.recipe.epochs // _STEP_ROWS) == 0:
-            self.step_rows.append((self.steps, loss, rate))
 
-    def _seen(self, batch: Batch) -> Seen:
+    def _told(self, batch: Batch) -> tuple[Tensor, Seen]:
+        """What is learned from a batch: its crops, and who they show."""
         device, rows = self.learner.device, batch.rows.numpy()
         targets = known = hints = None
         if self.answers is not None:
@@ -287,7 +303,7 @@ class _Run:
             targets, hints = (part.to(device) for part in told)
             known = torch.ones(len(rows), dtype=torch.bool, device=device)
         paired = self.recipe.sampler == "pairs"
-        return Seen(batch.labels.to(device), paired, targets, known, hints)
+        return batch.crops, Seen(batch.labels.to(device), paired, targets, known, hints)
 
     def _end_epoch(self, seconds: float, waited: float, images: int, crossing: float) -> None:
         steps = max(1, self.step)

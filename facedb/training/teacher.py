@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -71,7 +72,7 @@ class Memory:
     """
 
     def __init__(self, teacher: Teacher, pictures: int, hints: bool = False) -> None:
-        self._teacher = teacher
+        self._teacher, self._asking = teacher, Lock()
         channels = teacher.channels if hints else 0
         self.targets = torch.zeros(pictures, teacher.encoder.dim)
         self.hints = torch.zeros(pictures, channels, GRID, GRID, dtype=torch.float16)
@@ -85,10 +86,11 @@ class Memory:
         uint8[n, s, s, 3] is looked at where it is new.
         """
         new, where = np.unique(pictures.numpy(), return_index=True)
-        asked = ~self.known[new].numpy()
-        if asked.any():
-            self._ask(new[asked], clean.numpy()[where[asked]])
-        return self.targets[pictures], self.hints[pictures]
+        with self._asking:
+            asked = ~self.known[new].numpy()
+            if asked.any():
+                self._ask(new[asked], clean.numpy()[where[asked]])
+            return self.targets[pictures], self.hints[pictures]
 
     def _ask(self, pictures: NDArray[np.int64], clean: Pixels) -> None:
         looked = self._teacher.look
@@ -101,13 +103,14 @@ class Memory:
             self.hints[pictures] = F.adaptive_avg_pool2d(maps, GRID).half()
         self.known[pictures] = True
 
-    def forget(self) -> None:
-        """Before the pictures are renewed."""
-        self.known.zero_()
+    def forget(self, renewed: NDArray[np.bool_]) -> None:
+        """bool[pictures]: those that are made anew."""
+        self.known[torch.from_numpy(renewed)] = False
 
     def state(self) -> tuple[torch.Tensor, ...]:
         """Everything that was said, as tensors."""
-        return self.targets, self.hints, self.known
+        with self._asking:
+            return self.targets.clone(), self.hints.clone(), self.known.clone()
 
     def restore(self, state: tuple[torch.Tensor, ...]) -> None:
         """Take up what `state` gave."""
