@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def ahead(items: Iterator[T], ready: Callable[[T], U], lent: int) -> Iterator[U]:
+def ahead(items: Iterator[T], ready: Callable[[T], U], lent: int) -> Generator[U, None, None]:
     """What `ready` gives for each item, in order, the next while the caller uses one.
 
     Two that compute beside each other with threads of their own lose less than two in turn that
@@ -22,14 +22,15 @@ def ahead(items: Iterator[T], ready: Callable[[T], U], lent: int) -> Iterator[U]
         items: asked for in a thread of its own.
         ready: called in that thread.
         lent: how many of torch's threads it computes with there; the caller has the others until
-            the last item, but at least one.
+            the last item, or until it is closed, but at least one.
     """
     threads = torch.get_num_threads()
     if lent:
         torch.set_num_threads(max(1, threads - lent))
-    begin = torch.set_num_threads, (max(1, lent),)
     try:
-        with ThreadPoolExecutor(1, "ahead", *begin) as pool:
+        with ThreadPoolExecutor(
+            1, initializer=torch.set_num_threads, initargs=(max(1, lent),)
+        ) as pool:
             coming = pool.submit(_next, items, ready)
             while (made := coming.result()) is not None:
                 coming = pool.submit(_next, items, ready)

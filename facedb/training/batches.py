@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from facedb.faces import use_one_thread
 from facedb.training.blends import Blending
 from facedb.training.data import Faces
 from facedb.training.recipes import Recipe
@@ -159,8 +160,6 @@ def _stand_back(worker: int) -> None:
 
     Otherwise it halts the learner while the teacher's core stands idle.
     """
-    import cv2
-
-    cv2.setNumThreads(0)
+    use_one_thread()
     if hasattr(os, "nice"):
         os.nice(19)

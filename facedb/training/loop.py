@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -243,21 +243,20 @@ class _Run:
             self.memory.forget(renewed(len(self.memory.known), self.epoch, self.recipe.renew))
         waited, images, first = 0.0, 0, self.step
         source = self.loader.batches(batches, self.epoch, first, self.learner.device == "cuda")
-        told = ahead(source, self._told, self._lent())
-        for step in range(first, len(batches)):
-            asked = time.monotonic()
-            with self._enough_memory():
+        with self._enough_memory(), closing(ahead(source, self._told, self._lent())) as told:
+            for step in range(first, len(batches)):
+                asked = time.monotonic()
                 crops, seen = next(told)
                 waited += time.monotonic() - asked
                 self._learn(crops, seen, step, len(batches))
-            images += len(crops)
-            self.step = step + 1
-            if self.request.progress is not None:
-                words = f"epoch {self.epoch + 1}/{self.recipe.epochs}"
-                self.request.progress(words, self.step, len(batches))
-            if time.monotonic() - saved > SAVE_EVERY:
-                self._save()
-                saved = time.monotonic()
+                images += len(crops)
+                self.step = step + 1
+                if self.request.progress is not None:
+                    words = f"epoch {self.epoch + 1}/{self.recipe.epochs}"
+                    self.request.progress(words, self.step, len(batches))
+                if time.monotonic() - saved > SAVE_EVERY:
+                    self._save()
+                    saved = time.monotonic()
         return time.monotonic() - began, waited, images
 
     def _lent(self) -> int:
