@@ -369,7 +369,7 @@ def main(results: Path, docs: Path) -> None:
         "quality, clean": rejected(quality, "clean", "clean"),
         "quality, mixed": rejected(quality, "mixed", "clean and seven distortions"),
         "hard": hard(read(results, "hard-photos")),
-        "speed": speed(read(results, "bench-models-avx512")),
+        "speed": speed(read(results, "bench-models")),
         "detector": detector(found := read(results, "detector")),
         "trade": trade(found["trade"]),
         "beside": near_sure_faces(read(results, "beside")),
