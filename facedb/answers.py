@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation, to_people
-from facedb.decision import accepts, rank
+from facedb.decision import accepts, chosen, rank
 from facedb.gallery import Gallery
 from facedb.operating import Operating
 from facedb.pipeline import Encoded
@@ -24,7 +24,7 @@ from facedb.types import (
     Quality,
 )
 
-PROPOSED = 16
+PROPOSED = 32
 """People whose nearest photo is near are ranked anew by all of their photos: at least so many."""
 
 
@@ -74,37 +74,29 @@ def nearest_people(gallery: Gallery, probes: Embeddings, k: int, aggregation: Ag
     proposed = max(2 * k, PROPOSED)
     found = rank(gallery.search(probes, proposed), proposed)
     people = np.unique(found.identity_ids[found.identity_ids >= 0])
-    owners, vectors = gallery.store.vectors_of(people.tolist())
-    if len(owners) == len(people):  # one template each: nothing to aggregate
-        distances = found.distances
-    else:
-        distances = _aggregated(
-            found, probes, np.searchsorted(people, owners), vectors, aggregation
-        )
-    order = np.lexsort((found.template_ids, distances), axis=-1)[:, :k]
-    return Hits(
-        np.take_along_axis(found.template_ids, order, axis=1),
-        np.take_along_axis(found.identity_ids, order, axis=1),
-        np.take_along_axis(distances, order, axis=1),
-    )
+    owners, vectors = gallery.templates_of(people)
+    if len(owners) > len(people):  # with one template each there is nothing to aggregate
+        distances = _aggregated(found, probes, people, owners, vectors, aggregation)
+        found = Hits(found.template_ids, found.identity_ids, distances)
+    return chosen(found, np.lexsort((found.template_ids, found.distances), axis=-1)[:, :k])
 
 
 def _aggregated(
     found: Hits,
     probes: Embeddings,
+    people: NDArray[np.int64],
     owners: NDArray[np.int64],
     vectors: Embeddings,
     aggregation: Aggregation,
 ) -> NDArray[np.float64]:
-    """float64[m, c]: the distances to the people found, whose templates' places are `owners`."""
-    count = int(owners.max()) + 1
-    people = np.unique(found.identity_ids[found.identity_ids >= 0])
+    """float64[m, c]: the distances to the people found; `owners` are places in `people`."""
     rule: Aggregation = "mean" if aggregation == "nearest-or-mean" else aggregation
-    to_all = to_people(probes, vectors, owners, count, rule)
+    to_all = to_people(probes, vectors, owners, len(people), rule)
     if aggregation == "nearest-or-mean":
-        to_all[:, np.bincount(owners) == 1] = np.inf  # the mean of one is that one
+        # The mean of one template is that one, whose exact distance is known.
+        to_all[:, np.bincount(owners, minlength=len(people)) == 1] = np.inf
     places = np.searchsorted(people, np.maximum(found.identity_ids, people[0]))
-    distances = np.take_along_axis(to_all, places, axis=1)
+    distances = to_all[np.arange(len(places))[:, None], places]
     if aggregation == "nearest-or-mean":
         distances = np.minimum(distances, found.distances)
     return np.where(found.identity_ids >= 0, distances, np.inf)

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb import snapshot as snapshots
-from facedb.decision import certain_width, in_order, stacked
+from facedb.decision import certain_width, chosen, in_order, stacked
 from facedb.device import Device
 from facedb.errors import BadEmbedding
 from facedb.index import IndexKind, SearchIndex
 from facedb.index.device import search_cache
 from facedb.index.faiss import FaissIndex, build
 from facedb.lock import ReadWriteLock
+from facedb.membership import Membership
 from facedb.snapshot import SnapshotInvalid
 from facedb.store import Pin, State, Store, Writer
 from facedb.types import Embeddings, Hits
@@ -45,7 +46,7 @@ class _View:
     cache: SearchIndex
     revision: int
     verified: bool
-    owners: NDArray[np.int64] | None = None
+    members: Membership | None = None
     lookups: int = 0
 
 
@@ -196,6 +197,26 @@ class Gallery:
             ]
         return stacked(blocks)
 
+    def templates_of(self, identity_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        """All templates of some people, by rising identity id.
+
+        Args:
+            identity_ids: int64[n], rising.
+
+        Returns:
+            int64[t] places in `identity_ids`, rising, and float32[t, d] the vectors; nothing of
+            people who are no longer stored.
+        """
+        with self._lock.read():
+            view = self._view
+            if view is not None and view.members is not None:
+                places, template_ids = view.members.templates(identity_ids)
+                vectors = _stored_in_memory(view, template_ids)
+                if vectors is not None:
+                    return places, vectors
+        owners, vectors = self.store.vectors_of(identity_ids.tolist())
+        return np.searchsorted(identity_ids, owners), vectors
+
     def _search(self, view: _View, probes: Embeddings, k: int) -> Hits:
         count = view.cache.count
         asked = min(count, max(4 * k, 32))
@@ -226,11 +247,11 @@ class Gallery:
         proposals are few enough to be read one by one, float32[m, c, d] stored vectors.
         """
         view.lookups += 1
-        if view.owners is None and ids.size <= _SMALL and view.lookups <= _SELDOM:
+        if view.members is None and ids.size <= _SMALL and view.lookups <= _SELDOM:
             return self._rows(ids)
-        if view.owners is None:
-            view.owners = _by_template(*self.store.identity_ids())
-        return view.owners[np.minimum(ids, len(view.owners) - 1)], None
+        if view.members is None:
+            view.members = Membership(*self.store.identity_ids())
+        return view.members.owners(ids), None
 
     def _rows(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
         rows = self.store.rows_of(np.unique(ids).tolist())
@@ -243,8 +264,8 @@ class Gallery:
     def _vectors(
         self, view: _View, ids: NDArray[np.int64], owners: NDArray[np.int64]
     ) -> Embeddings:
-        """float32[m, c, d]: the store's vectors; a verified snapshot's rows are the same bytes."""
-        indexed = view.index.vectors_of(ids) if view.verified else None
+        """float32[m, c, d]: the store's vectors."""
+        indexed = _stored_in_memory(view, ids)
         if indexed is not None:
             return indexed
         present, vectors = self._rows(ids)
@@ -314,13 +335,9 @@ class Gallery:
         return _View(index, index, state.revision, verified=True)
 
 
-def _by_template(
-    template_ids: NDArray[np.int64], identity_ids: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The identity of each template, at its id; -1 where there is none, and at the end."""
-    owners = np.full(int(template_ids.max(initial=0)) + 2, -1, dtype=np.int64)
-    owners[template_ids] = identity_ids
-    return owners
+def _stored_in_memory(view: _View, ids: NDArray[np.int64]) -> Embeddings | None:
+    """The store's vectors without asking it: a verified snapshot's rows are the same bytes."""
+    return view.index.vectors_of(ids) if view.verified else None
 
 
 def _rescored(
@@ -330,9 +347,5 @@ def _rescored(
     difference = probes[:, None, :].astype(np.float64) - vectors
     distances = np.sqrt(np.einsum("mcd,mcd->mc", difference, difference))
     distances[owners < 0] = np.inf
-    order = np.lexsort((ids, distances), axis=-1)
-    return Hits(
-        np.take_along_axis(np.where(owners < 0, -1, ids), order, axis=1),
-        np.take_along_axis(owners, order, axis=1),
-        np.take_along_axis(distances, order, axis=1),
-    )
+    hits = Hits(np.where(owners < 0, -1, ids), owners, distances)
+    return chosen(hits, np.lexsort((ids, distances), axis=-1))

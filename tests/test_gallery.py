@@ -13,7 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from vectors import DIM, PIN, add, assert_equals_brute_force, brute_force, filled, people, unit
+from vectors import (
+    DIM,
+    PIN,
+    add,
+    assert_equals_brute_force,
+    brute_force,
+    filled,
+    people,
+    stored,
+    unit,
+)
 
 from facedb.decision import rank
 from facedb.errors import (
@@ -73,6 +83,34 @@ def test_batch_equals_one_by_one(tmp_path: Path) -> None:
         alone = rank(gallery.search(probes[row : row + 1], 5), 5)
         assert alone.template_ids[0].tolist() == together.template_ids[row].tolist()
         np.testing.assert_array_equal(alone.distances[0], together.distances[row])
+
+
+def test_all_templates_of_people_whether_asked_for_seldom_or_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g", 9, 3)
+    changes = {
+        # From here on the tables are in memory.
+        20: lambda: People(gallery).remove("person004"),
+        40: lambda: People(gallery).merge("person002", "person001"),
+        60: lambda: add(gallery, people(1, 2, seed=5), ["person008", "person000"], "late"),
+        # A large index file is not read whole to see whether it is sound: only the store counts.
+        80: lambda: (monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", 0), gallery.rebuild()),
+    }
+    wanted = np.array([1, 2, 3, 5, 8, 9, 77])
+    for turn in range(100):
+        changes.get(turn, lambda: None)()
+        gallery.search(people(1, 1, seed=turn), 2)
+        everything = sorted(stored(gallery).items())
+        expected = [
+            (place, vector)
+            for place, person in enumerate(wanted)
+            for _, (owner, vector) in everything
+            if owner == person
+        ]
+        places, vectors = gallery.templates_of(wanted)
+        assert places.tolist() == [place for place, _ in expected]
+        np.testing.assert_array_equal(vectors, np.array([vector for _, vector in expected]))
 
 
 def test_empty_gallery(tmp_path: Path) -> None:
