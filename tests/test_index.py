@@ -51,25 +51,39 @@ BACKENDS = {
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("count", [1, 7, 2000])
-def test_nearest_templates(backend: str, count: int) -> None:
+@pytest.mark.parametrize(("count", "asked"), [(1, 20), (7, 1), (2000, 20), (2001, 1), (8999, 1)])
+@pytest.mark.parametrize("most", [10, 130, 8999])
+def test_nearest_templates(backend: str, count: int, asked: int, most: int) -> None:
     vectors = people(count, 1, seed=2, dim=DIM)
     ids = np.arange(count, dtype=np.int64) * 3 + 5
     index = BACKENDS[backend](ids, vectors)
-    probes = people(20, 1, seed=3, dim=DIM)
-    k = min(10, count)
+    probes = people(asked, 1, seed=3, dim=DIM)
+    k = min(most, count)
     found, distances = index.search(probes, k)
     exact = np.sqrt(
         np.sum((probes[:, None].astype(np.float64) - vectors[None].astype(np.float64)) ** 2, axis=2)
     )
     assert index.count == count
-    assert found.shape == distances.shape == (20, k)
+    assert found.shape == distances.shape == (asked, k)
+    assert all(len(set(row)) == k for row in found.tolist())
     best = np.sort(exact, axis=1)[:, :k]
     # Within the tolerance that the index declares, of squared distances.
     assert np.max(np.abs(distances.astype(np.float64) ** 2 - best**2)) <= index.tolerance
     rows = np.searchsorted(ids, found)
     of_found = np.take_along_axis(exact, rows, axis=1)
     assert np.max(np.abs(of_found**2 - best**2)) <= 2 * index.tolerance
+
+
+def test_more_equals_than_are_wanted() -> None:
+    vectors = np.concatenate([people(1000, 1, dim=DIM), np.repeat(people(1, 1, dim=DIM), 3000, 0)])
+    index = flat(np.arange(4000), vectors)
+    for probe in vectors[:1], vectors[5:6]:
+        found, distances = index.search(probe, 40)
+        exact = np.linalg.norm(vectors[found[0]].astype(np.float64) - probe, axis=1)
+        best = np.sort(np.linalg.norm(vectors.astype(np.float64) - probe, axis=1))[:40]
+        assert len(set(found[0].tolist())) == 40
+        assert np.max(np.abs(exact**2 - best**2)) <= 2 * index.tolerance
+        assert np.max(np.abs(distances[0].astype(np.float64) ** 2 - best**2)) <= index.tolerance
 
 
 def test_torch_searches_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +99,11 @@ def test_torch_searches_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_add_remove_save_load(tmp_path: Path) -> None:
     vectors = people(50, 1, dim=DIM)
     index = flat(np.arange(10), vectors[:10])
+    assert index.search(vectors[30:31], 1)[0].item() < 10
     index.add(np.arange(10, 50), vectors[10:])
+    assert index.search(vectors[30:31], 1)[0].item() == 30
     index.remove(np.array([3, 30, 999]))
+    assert index.search(vectors[30:31], 1)[0].item() not in (3, 30)
     assert index.all_ids().tolist() == [n for n in range(50) if n not in (3, 30)]
     index.save(str(tmp_path / "x"))
     again = load(str(tmp_path / "x"))

@@ -24,6 +24,7 @@ IVF_FROM = 20_000  # below this many templates an inverted file is slower than e
 _FLAT_TOLERANCE = 4e-5  # float32 rounding of 2 - 2 <p, v> at up to 512 dimensions
 _HALF_TOLERANCE = 8e-3  # the same with float16 vectors
 _GPU_MAX_K = 2048
+_RUN = 64  # values of which only the largest is looked at first
 
 
 class FaissIndex:
@@ -35,6 +36,7 @@ class FaissIndex:
     def __init__(self, index: Any) -> None:
         self._index = index
         self._ids: NDArray[np.int64] | None = None
+        self._vectors: Embeddings | None = None
 
     @property
     def count(self) -> int:
@@ -58,22 +60,24 @@ class FaissIndex:
         return self._index
 
     def search(self, probes: Embeddings, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        # FAISS scans for one probe on one thread, and waking the others costs a third of the time.
-        alone = len(probes) == 1 and self.kind == "flat"
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1 if alone else threads)
-        similarities, ids = self._index.search(np.ascontiguousarray(probes, dtype=np.float32), k)
-        faiss.omp_set_num_threads(threads)
+        probes = np.ascontiguousarray(probes, dtype=np.float32)
+        if len(probes) == 1 and self.kind == "flat":
+            # FAISS scans for one probe on one thread. BLAS is quicker on one, and has all of them.
+            products = self._rows() @ probes[0]
+            places = _largest(products, k)
+            similarities, ids = products[None, places], self.all_ids()[None, places]
+        else:
+            similarities, ids = self._index.search(probes, k)
         return ids, _distances(similarities, ids)
 
     def add(self, ids: NDArray[np.int64], vectors: Embeddings) -> None:
+        self._ids = self._vectors = None
         self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
-        self._ids = None
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         if ids.size:
+            self._ids = self._vectors = None
             self._index.remove_ids(ids)
-            self._ids = None
 
     def all_ids(self) -> NDArray[np.int64]:
         """int64[count]: the template ids, rising."""
@@ -99,9 +103,12 @@ class FaissIndex:
         faiss.write_index(self._index, file)
 
     def _rows(self) -> Embeddings:
-        flat: Any = faiss.downcast_index(self._index.index)
-        rows: Embeddings = faiss.rev_swig_ptr(flat.get_xb(), self.count * self.dim)
-        return rows.reshape(self.count, self.dim)
+        rows = self._vectors
+        if rows is None:
+            flat: Any = faiss.downcast_index(self._index.index)
+            rows = faiss.rev_swig_ptr(flat.get_xb(), self.count * self.dim)
+            rows = self._vectors = rows.reshape(self.count, self.dim)
+        return rows
 
     def _read_ids(self) -> NDArray[np.int64]:
         if self.kind == "flat":
@@ -167,6 +174,18 @@ class FaissGpuIndex:
             np.ascontiguousarray(probes, dtype=np.float32), min(k, _GPU_MAX_K)
         )
         return ids, _distances(similarities, ids)
+
+
+def _largest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """int64[k]: where the k largest of [n] values are, the largest first, k being at most n."""
+    runs = values[: len(values) // _RUN * _RUN].reshape(-1, _RUN).max(axis=1)
+    if k <= len(
+        runs
+    ):  # k runs have a value of at least this, so that no smaller one can be among k
+        places = np.flatnonzero(values >= np.partition(runs, -k)[-k])
+    else:
+        places = np.arange(len(values))
+    return places[np.argsort(-values[places], kind="stable")[:k]]
 
 
 def _distances(similarities: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
