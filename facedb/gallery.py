@@ -229,12 +229,15 @@ class Gallery:
             width = certain_width(near, owners, k, view.cache.tolerance, everything)
             done = width > 0
             if done.any():
-                cut = done, slice(int(width[done].max()))
-                if vectors is None:
-                    kept = self._vectors(view, ids[cut], owners[cut])
-                else:
-                    kept = vectors[cut]
-                hits = _rescored(probes[rows[done]], kept, ids[cut], owners[cut])
+                row, column = np.nonzero(np.arange(ids.shape[1]) < width[done, None])
+                at = np.flatnonzero(done)[row], column
+                kept = ids[at]
+                whose, exact = (
+                    self._vectors(view, kept, owners[at])
+                    if vectors is None
+                    else (owners[at], vectors[at])
+                )
+                hits = _rescored(probes[rows[done]], row, column, kept, whose, exact)
                 found.append((rows[done], hits))
             rows = rows[~done]
             asked = min(count, asked * 4)
@@ -263,14 +266,10 @@ class Gallery:
 
     def _vectors(
         self, view: _View, ids: NDArray[np.int64], owners: NDArray[np.int64]
-    ) -> Embeddings:
-        """float32[m, c, d]: the store's vectors."""
+    ) -> tuple[NDArray[np.int64], Embeddings]:
+        """int64[t] identities, -1 where a template has gone since, and float32[t, d] vectors."""
         indexed = _stored_in_memory(view, ids)
-        if indexed is not None:
-            return indexed
-        present, vectors = self._rows(ids)
-        owners[present < 0] = -1
-        return vectors
+        return self._rows(ids) if indexed is None else (owners, indexed)
 
     @contextmanager
     def _reading(self) -> Iterator[_View]:
@@ -341,11 +340,25 @@ def _stored_in_memory(view: _View, ids: NDArray[np.int64]) -> Embeddings | None:
 
 
 def _rescored(
-    probes: Embeddings, vectors: Embeddings, ids: NDArray[np.int64], owners: NDArray[np.int64]
+    probes: Embeddings,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    vectors: Embeddings,
 ) -> Hits:
-    """Hits with distances in float64, by rising distance, then template id."""
-    difference = probes[:, None, :].astype(np.float64) - vectors
-    distances = np.sqrt(np.einsum("mcd,mcd->mc", difference, difference))
-    distances[owners < 0] = np.inf
-    hits = Hits(np.where(owners < 0, -1, ids), owners, distances)
-    return chosen(hits, np.lexsort((ids, distances), axis=-1))
+    """Hits with distances in float64, by rising distance, then template id.
+
+    Args:
+        probes: float32[m, d].
+        rows, columns: int64[t], the probe of each proposal, and its place there.
+        ids, owners, vectors: int64[t], int64[t] and float32[t, d] of the proposals.
+    """
+    difference = probes[rows].astype(np.float64) - vectors
+    shape, at = (len(probes), int(columns.max()) + 1), (rows, columns)
+    hits = Hits(np.full(shape, -1), np.full(shape, -1), np.full(shape, np.inf))
+    hits.template_ids[at] = np.where(owners < 0, -1, ids)
+    hits.identity_ids[at] = owners
+    hits.distances[at] = np.sqrt(np.einsum("td,td->t", difference, difference))
+    hits.distances[hits.identity_ids < 0] = np.inf
+    return chosen(hits, np.lexsort((hits.template_ids, hits.distances), axis=-1))
