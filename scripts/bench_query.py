@@ -31,6 +31,7 @@ from typing import Any
 import click
 from command import Script
 from measuring import (
+    PROBES_A_TURN,
     RESULTS,
     ROOT,
     Budget,
@@ -39,6 +40,7 @@ from measuring import (
     enroll,
     finish,
     in_fresh_process,
+    ms_in_turn,
     peak_mb,
     spread,
     table,
@@ -46,7 +48,6 @@ from measuring import (
 
 DIM = 128
 K = 5
-BLOCK = 25  # probes by one before the other has its turn
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def warm(bench: Bench) -> dict[str, Any]:
     plain = faiss.IndexFlatIP(DIM)
     for block in bench.crowd.blocks():
         plain.add(block)
-    probes = bench.crowd.probes(bench.repeats * 2 * BLOCK)
+    probes = bench.crowd.probes(bench.repeats * PROBES_A_TURN)
     with FaceDB(bench.folder, Settings(device="cpu")) as db:
 
         def search(probe: Any) -> Any:
@@ -211,29 +212,11 @@ def warm(bench: Bench) -> dict[str, Any]:
 
         figures: dict[str, Any] = {}
         for name, work in (("search", search), ("identify after encoding", answer)):
-            ours, theirs = in_turn(work, lambda probe: plain.search(probe, K), probes)
+            ours, theirs = ms_in_turn(work, lambda probe: plain.search(probe, K), probes)
             figures[name], figures[f"faiss beside {name}"] = spread(ours), spread(theirs)
             figures[f"{name} - faiss"] = differences(ours, theirs)
         whole = [identify_ms(db, str(bench.photo)) for _ in range(bench.repeats + 1)][1:]
     return figures | {"identify, photo and all": spread(whole), "peak_mb": peak_mb()}
-
-
-def in_turn(
-    one: Callable[[Any], object], other: Callable[[Any], object], probes: Any
-) -> tuple[list[float], list[float]]:
-    """Milliseconds of both for each probe, a block of probes by one and then by the other.
-
-    Each evicts the other's vectors from the CPU's cache: a block's first probe does not count.
-    """
-    times: tuple[list[float], list[float]] = [], []
-    for start in range(0, len(probes) - BLOCK + 1, BLOCK):
-        for work, values in zip((one, other), times, strict=True):
-            for number in range(start, start + BLOCK):
-                started = time.perf_counter()
-                work(probes[number : number + 1])
-                if number > start:
-                    values.append((time.perf_counter() - started) * 1e3)
-    return times
 
 
 def differences(ours: list[float], theirs: list[float]) -> dict[str, float]:

@@ -40,6 +40,7 @@ from measuring import (
     enroll,
     finish,
     in_fresh_process,
+    ms_in_turn,
     pairwise,
     peak_mb,
     spread,
@@ -125,9 +126,9 @@ def compared(folder: Path, crowd: Crowd, turns: Turns) -> dict[str, Any]:
         "faiss": lambda rows: plain.search(rows, K),
     }
     rates = in_turn(works, [probes] * turns.batches)
-    singles = in_turn(works, [probes[n % len(probes)][None] for n in range(turns.single)])
+    singles = probes[[n % len(probes) for n in range(turns.single)]]
+    ms = dict(zip(works, ms_in_turn(*works.values(), singles), strict=True))
     rates = {name: [len(probes) / seconds for seconds in times] for name, times in rates.items()}
-    ms = {name: [1e3 * seconds for seconds in times] for name, times in singles.items()}
     more = [ours - theirs for ours, theirs in zip(ms["facedb"], ms["faiss"], strict=True)]
     return {
         "probes/s": {name: spread(values) for name, values in rates.items()},

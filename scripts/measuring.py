@@ -11,6 +11,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ SHARED = ROOT.parent / "shared"
 DETECTOR = SHARED / "models" / "face_detection_yunet_2026may.onnx"
 TEACHER = SHARED / "models" / "insightface_y1_mobilefacenet_128.onnx"
 WRITTEN_AT_ONCE = 10_000
+PROBES_A_TURN = 50
 MB = 1e6
 
 _PACKAGES = (
@@ -85,6 +87,27 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def pairwise(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
     """The spread of ours over theirs, each pair of one turn."""
     return spread([one / other for one, other in zip(ours, theirs, strict=True)])
+
+
+def ms_in_turn(
+    one: Callable[[Any], object], other: Callable[[Any], object], probes: Any
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of both for single probes of [n, d], 50 of them by one and then by the other.
+
+    Each evicts the other's vectors from the CPU's cache, and its idle threads spin for a while
+    beside the other's: the first two fifths of a turn do not count.
+    """
+    times: tuple[list[float], list[float]] = [], []
+    turn = min(PROBES_A_TURN, len(probes))
+    for start in range(0, len(probes) - turn + 1, turn):
+        for work, values in zip((one, other), times, strict=True):
+            for number in range(turn):
+                probe = probes[start + number : start + number + 1]
+                started = time.perf_counter()
+                work(probe)
+                if number >= 2 * turn // 5:
+                    values.append((time.perf_counter() - started) * 1e3)
+    return times
 
 
 def circumstances(seed: int) -> dict[str, Any]:
