@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from vectors import (
     DIM,
     PIN,
@@ -111,6 +112,28 @@ def test_all_templates_of_people_whether_asked_for_seldom_or_often(
         places, vectors = gallery.templates_of(wanted)
         assert places.tolist() == [place for place, _ in expected]
         np.testing.assert_array_equal(vectors, np.array([vector for _, vector in expected]))
+
+
+def test_a_person_enrolled_while_somebody_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g", 9, 3)
+    other = Gallery.open(tmp_path / "g")
+    for turn in range(16):
+        gallery.search(people(1, 1, seed=turn), 2)
+    read = gallery.store.identity_ids
+
+    def enroll_meanwhile() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        # Between the index and the tables of everything, which therefore know of more.
+        add(other, people(1, 2, seed=5), ["person000", "new"], "meanwhile")
+        return read()
+
+    monkeypatch.setattr(gallery.store, "identity_ids", enroll_meanwhile)
+    gallery.search(people(1, 1, seed=0), 2)
+    places, vectors = gallery.templates_of(np.array([1, 2, 10]))
+    assert places.tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
+    expected = [vector for owner, vector in stored(other).values() if owner in (1, 2, 10)]
+    assert sorted(map(tuple, vectors.tolist())) == sorted(map(tuple, np.array(expected).tolist()))
 
 
 def test_empty_gallery(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ class VectorIndex(SearchIndex, Protocol):
         ...
 
     def vectors_of(self, ids: NDArray[np.int64]) -> Embeddings | None:
-        """float32[n, d] rows as they were added, or None when the index does not keep them."""
+        """float32[n, d] rows as they were added; None when the index does not keep them, or when
+        some were added to the store since.
+        """
         ...
 
     def save(self, file: str) -> None:

@@ -101,6 +101,8 @@ class FaissIndex:
         if self.kind != "flat":
             return None
         known = self.all_ids()
+        if ids.max(initial=-1) > (known[-1] if len(known) else -1):
+            return None
         # Without gaps an id says where its row is.
         gapless = len(known) > 0 and known[-1] - known[0] + 1 == len(known)
         return self._rows()[ids - known[0] if gapless else np.searchsorted(known, ids)]
