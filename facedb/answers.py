@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation, to_people
-from facedb.decision import accepts, chosen, rank
+from facedb.decision import accepts, chosen, part_of, rank, stacked, taken
 from facedb.gallery import Gallery
 from facedb.operating import Operating
 from facedb.pipeline import Encoded
@@ -27,6 +27,8 @@ from facedb.types import (
 PROPOSED = 32
 """People whose nearest photo is near are ranked anew by all of their photos: at least so many."""
 
+_BLOCK = 64  # probes compared at once with everybody proposed to one of them
+
 
 def answers(
     encoded: Sequence[Encoded],
@@ -41,9 +43,13 @@ def answers(
         k: how many people to name for a face.
     """
     probes = np.concatenate([photo.embeddings for photo in encoded])
-    ranked = nearest_people(gallery, probes, k, aggregation)
-    ids = np.unique(ranked.template_ids[ranked.template_ids >= 0]).tolist()
-    stored = gallery.store.describe(ids)
+
+    def found() -> tuple[Hits, dict[int, StoredTemplate]]:
+        ranked = nearest_people(gallery, probes, k, aggregation)
+        ids = np.unique(ranked.template_ids[ranked.template_ids >= 0]).tolist()
+        return ranked, gallery.store.describe(ids)
+
+    ranked, stored = gallery.at_one_revision(found)
     following = iter(
         [
             _candidates(stored, operating, *row)
@@ -73,8 +79,18 @@ def nearest_people(gallery: Gallery, probes: Embeddings, k: int, aggregation: Ag
         return rank(gallery.search(probes, k), k)
     proposed = max(2 * k, PROPOSED)
     found = rank(gallery.search(probes, proposed), proposed)
+    parts = [slice(start, start + _BLOCK) for start in range(0, len(probes), _BLOCK)]
+    return stacked(
+        [_by_all(gallery, probes[part], part_of(found, part), k, aggregation) for part in parts]
+    )
+
+
+def _by_all(
+    gallery: Gallery, probes: Embeddings, found: Hits, k: int, aggregation: Aggregation
+) -> Hits:
+    """The k nearest by all of their templates, of the people found by the nearest one."""
     people = np.unique(found.identity_ids[found.identity_ids >= 0])
-    owners, vectors = gallery.templates_of(people)
+    owners, vectors = gallery.vectors_of(people)
     if len(owners) > len(people):  # with one template each there is nothing to aggregate
         distances = _aggregated(found, probes, people, owners, vectors, aggregation)
         found = Hits(found.template_ids, found.identity_ids, distances)
@@ -96,7 +112,7 @@ def _aggregated(
         # The mean of one template is that one, whose exact distance is known.
         to_all[:, np.bincount(owners, minlength=len(people)) == 1] = np.inf
     places = np.searchsorted(people, np.maximum(found.identity_ids, people[0]))
-    distances = to_all[np.arange(len(places))[:, None], places]
+    distances = taken(to_all, places)
     if aggregation == "nearest-or-mean":
         distances = np.minimum(distances, found.distances)
     return np.where(found.identity_ids >= 0, distances, np.inf)

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb.types import Hits
 
+_T = TypeVar("_T", bound=np.generic)
+
 
 def first_of_each(identity_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     """bool[m, c]: where an identity appears for the first time in its row; never at -1."""
     order = np.argsort(identity_ids, axis=1, kind="stable")
-    rows = _rows(order)
-    ordered = identity_ids[rows, order]
+    ordered = taken(identity_ids, order)
     new = ordered >= 0
     new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
     first = np.empty_like(new)
-    first[rows, order] = new
+    first[np.arange(len(order))[:, None], order] = new
     return first
+
+
+def taken(values: NDArray[_T], columns: NDArray[np.int64]) -> NDArray[_T]:
+    """[m, c]: of each row the values in its columns; np.take_along_axis in a fifth of the time."""
+    return values[np.arange(len(columns))[:, None], columns]
 
 
 def chosen(hits: Hits, columns: NDArray[np.int64]) -> Hits:
     """Of each row the hits in its columns, int64[m, c], in that order."""
-    rows = _rows(columns)
     return Hits(
-        hits.template_ids[rows, columns],
-        hits.identity_ids[rows, columns],
-        hits.distances[rows, columns],
+        taken(hits.template_ids, columns),
+        taken(hits.identity_ids, columns),
+        taken(hits.distances, columns),
     )
-
-
-def _rows(columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    # What np.take_along_axis makes too, in five times as long: a search asks for it ten times.
-    return np.arange(len(columns))[:, None]
 
 
 def rank(hits: Hits, k: int) -> Hits:
@@ -48,7 +50,7 @@ def rank(hits: Hits, k: int) -> Hits:
     first = first_of_each(hits.identity_ids)
     # A stable sort of "not the first" moves the firsts to the front in their own order.
     columns = np.argsort(~first, axis=1, kind="stable")[:, :k]
-    ranked, over = chosen(hits, columns), ~first[_rows(columns), columns]
+    ranked, over = chosen(hits, columns), ~taken(first, columns)
     ranked.template_ids[over] = -1
     ranked.identity_ids[over] = -1
     ranked.distances[over] = np.inf
@@ -84,6 +86,28 @@ def certain_width(
     return width
 
 
+def nearest_first(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    template_ids: NDArray[np.int64],
+    identity_ids: NDArray[np.int64],
+    distances: NDArray[np.float64],
+) -> Hits:
+    """Hits by rising distance, then template id, out of a list of them.
+
+    Args:
+        rows, columns: int64[t], the probe of each and a place of its own there; every row occurs.
+        template_ids, identity_ids, distances: [t]; infinite or of nobody is none.
+    """
+    gone = (identity_ids < 0) | np.isinf(distances)
+    shape, at = (int(rows[-1]) + 1, int(columns.max()) + 1), (rows, columns)
+    hits = Hits(np.full(shape, -1), np.full(shape, -1), np.full(shape, np.inf))
+    hits.template_ids[at] = np.where(gone, -1, template_ids)
+    hits.identity_ids[at] = np.where(gone, -1, identity_ids)
+    hits.distances[at] = np.where(gone, np.inf, distances)
+    return chosen(hits, np.lexsort((hits.template_ids, hits.distances), axis=-1))
+
+
 def in_order(found: list[tuple[NDArray[np.int64], Hits]], probes: int) -> Hits:
     """One Hits of `probes` rows out of parts, each with the int64 rows that it belongs in."""
     if len(found) == 1 and len(found[0][0]) == probes:
@@ -98,6 +122,11 @@ def in_order(found: list[tuple[NDArray[np.int64], Hits]], probes: int) -> Hits:
         owners[rows, :columns] = hits.identity_ids
         distances[rows, :columns] = hits.distances
     return Hits(ids, owners, distances)
+
+
+def part_of(hits: Hits, rows: slice) -> Hits:
+    """The hits of some probes."""
+    return Hits(hits.template_ids[rows], hits.identity_ids[rows], hits.distances[rows])
 
 
 def stacked(blocks: list[Hits]) -> Hits:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb import snapshot as snapshots
-from facedb.decision import certain_width, chosen, in_order, stacked
+from facedb.decision import certain_width, in_order, nearest_first, stacked
 from facedb.device import Device
 from facedb.errors import BadEmbedding
 from facedb.index import IndexKind, SearchIndex
@@ -33,9 +34,13 @@ _logger = logging.getLogger("facedb")
 # Called with the name of each step of a write; the crash tests kill the process in it.
 on_step: Callable[[str], None] = lambda step: None  # noqa: E731
 
-_SMALL = 1024  # proposals read one by one from the store rather than from tables of everything
+_SMALL = 1024  # proposals looked up one by one in the store rather than in tables of everything
 _SELDOM = 16  # so many times; whoever asks more often is served from memory
-_BLOCK = 1024  # probes re-scored at once
+_BLOCK = 1024  # probes searched for at once
+_RESCORED = 4096  # distances computed at once
+_TRIES = 5
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -143,25 +148,25 @@ class Gallery:
 
     def check(self) -> list[str]:
         """Read every byte of store and snapshot; what is wrong, in words. Empty when sound."""
-        state = self.store.state()
-        wrong = self.store.integrity()
-        if state.snapshot is not None:
-            try:
-                index = snapshots.read(
-                    self.folder, state.snapshot, state.uuid, self.store.pin.dim, whole=True
-                )
-            except SnapshotInvalid as error:
-                wrong.append(f"index file {state.snapshot.file}: {error}")
-            else:
-                wrong += self._compare(self._caught_up(index, state.snapshot.revision, state))
-        return wrong
+        return self.store.integrity() + self.at_one_revision(self._check_snapshot)
 
-    def _compare(self, index: FaissIndex) -> list[str]:
+    def _check_snapshot(self) -> list[str]:
+        state = self.store.state()
+        if state.snapshot is None:
+            return []
+        try:
+            index = snapshots.read(
+                self.folder, state.snapshot, state.uuid, self.store.pin.dim, whole=True
+            )
+        except SnapshotInvalid as error:
+            return [f"index file {state.snapshot.file}: {error}"]
+        return self._compare(self._caught_up(index, state.snapshot.revision, state), state)
+
+    def _compare(self, index: FaissIndex, state: State) -> list[str]:
         ids = self.store.identity_ids()[0]
         if not np.array_equal(ids, index.all_ids()):
             return ["the index file holds other templates than the store"]
-        revision = self.store.revision()
-        for block, vectors in self.store.added(0, revision):
+        for block, vectors in self.store.added(0, state.revision):
             norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
             if not np.all(np.abs(norms - 1.0) < 1e-3):
                 return ["the store holds a vector that is not of length 1"]
@@ -190,6 +195,8 @@ class Gallery:
             raise BadEmbedding(
                 f"probes of shape {probes.shape} for a gallery of {self.store.pin.dim} dimensions"
             )
+        if not np.isfinite(probes).all():
+            raise BadEmbedding("a probe is not finite")
         with self._reading() as view:
             blocks = [
                 self._search(view, probes[start : start + _BLOCK], k)
@@ -197,25 +204,33 @@ class Gallery:
             ]
         return stacked(blocks)
 
-    def templates_of(self, identity_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
-        """All templates of some people, by rising identity id.
+    def vectors_of(self, identity_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        """All templates of some people, as of the last search or later.
 
         Args:
             identity_ids: int64[n], rising.
 
         Returns:
-            int64[t] places in `identity_ids`, rising, and float32[t, d] the vectors; nothing of
-            people who are no longer stored.
+            int64[t] places in `identity_ids`, rising, and float32[t, d] the vectors.
         """
         with self._lock.read():
             view = self._view
             if view is not None and view.members is not None:
                 places, template_ids = view.members.templates(identity_ids)
-                vectors = _stored_in_memory(view, template_ids)
+                vectors = _in_memory(view, template_ids)
                 if vectors is not None:
                     return places, vectors
         owners, vectors = self.store.vectors_of(identity_ids.tolist())
         return np.searchsorted(identity_ids, owners), vectors
+
+    def at_one_revision(self, read: Callable[[], _T]) -> _T:
+        """What several reads find together; repeated where somebody commits between them."""
+        for _ in range(_TRIES):
+            revision = self.store.revision()
+            found = read()
+            if self.store.revision() == revision:
+                break
+        return found
 
     def _search(self, view: _View, probes: Embeddings, k: int) -> Hits:
         count = view.cache.count
@@ -224,64 +239,66 @@ class Gallery:
         found: list[tuple[NDArray[np.int64], Hits]] = []
         while count and rows.size:
             ids, near = view.cache.search(probes[rows], asked)
-            owners, vectors = self._looked_up(view, ids)
-            everything = asked >= count or ids.shape[1] < asked
-            width = certain_width(near, owners, k, view.cache.tolerance, everything)
+            owners = self._owners(view, ids)
+            width = certain_width(near, owners, k, view.cache.tolerance, asked >= count)
             done = width > 0
             if done.any():
-                row, column = np.nonzero(np.arange(ids.shape[1]) < width[done, None])
+                row, column = np.nonzero(np.arange(asked) < width[done, None])
                 at = np.flatnonzero(done)[row], column
-                kept = ids[at]
-                whose, exact = (
-                    self._vectors(view, kept, owners[at])
-                    if vectors is None
-                    else (owners[at], vectors[at])
-                )
-                hits = _rescored(probes[rows[done]], row, column, kept, whose, exact)
+                distances = self._distances(view, probes[rows[done]], row, ids[at])
+                hits = nearest_first(row, column, ids[at], owners[at], distances)
                 found.append((rows[done], hits))
             rows = rows[~done]
             asked = min(count, asked * 4)
         return in_order(found, len(probes))
 
-    def _looked_up(
-        self, view: _View, ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Embeddings | None]:
-        """int64[m, c] identities, -1 where a template is no longer stored; and, where the
-        proposals are few enough to be read one by one, float32[m, c, d] stored vectors.
-        """
+    def _owners(self, view: _View, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[m, c] identities; -1 where a template is no longer stored."""
         view.lookups += 1
         if view.members is None and ids.size <= _SMALL and view.lookups <= _SELDOM:
-            return self._rows(ids)
+            owners = self.store.owners_of(np.unique(ids).tolist())
+            found = [owners.get(template_id, -1) for template_id in ids.ravel().tolist()]
+            return np.array(found, dtype=np.int64).reshape(ids.shape)
         if view.members is None:
             view.members = Membership(*self.store.identity_ids())
-        return view.members.owners(ids), None
+        return view.members.owners(ids)
 
-    def _rows(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
-        rows = self.store.rows_of(np.unique(ids).tolist())
-        gone = -1, np.zeros(self.store.pin.dim, dtype=np.float32)
-        found = [rows.get(template_id, gone) for template_id in ids.ravel().tolist()]
-        owners = np.array([owner for owner, _ in found], dtype=np.int64)
-        vectors = np.concatenate([vector for _, vector in found])
-        return owners.reshape(ids.shape), vectors.reshape(*ids.shape, -1)
+    def _distances(
+        self,
+        view: _View,
+        probes: Embeddings,
+        rows: NDArray[np.int64],
+        ids: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """float64[t]: from the probe in each row to a template; infinite where it is gone."""
+        distances = np.empty(len(ids))
+        for start in range(0, len(ids), _RESCORED):
+            part = slice(start, start + _RESCORED)
+            vectors = _in_memory(view, ids[part])
+            if vectors is None:
+                vectors = self._stored(ids[part])
+            difference = probes[rows[part]].astype(np.float64) - vectors
+            distances[part] = np.sqrt(np.einsum("td,td->t", difference, difference))
+        return distances
 
-    def _vectors(
-        self, view: _View, ids: NDArray[np.int64], owners: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Embeddings]:
-        """int64[t] identities, -1 where a template has gone since, and float32[t, d] vectors."""
-        indexed = _stored_in_memory(view, ids)
-        return self._rows(ids) if indexed is None else (owners, indexed)
+    def _stored(self, ids: NDArray[np.int64]) -> Embeddings:
+        """float32[t, d]: the store's vectors; infinite where there is none."""
+        known = self.store.vectors_at(np.unique(ids).tolist())
+        gone = np.full(self.store.pin.dim, np.inf, dtype=np.float32)
+        return np.stack([known.get(template_id, gone) for template_id in ids.tolist()])
 
     @contextmanager
     def _reading(self) -> Iterator[_View]:
         """The index as of the last commit; it does not change while the block runs."""
         revision = self.store.revision()
-        if self._view is None or self._view.revision < revision:
+        while True:
+            with self._lock.read():
+                view = self._view
+                if view is not None and view.revision >= revision:
+                    yield view
+                    return
             with self._lock.write():
                 self._refresh()
-        with self._lock.read():
-            view = self._view
-            assert view is not None
-            yield view
 
     def _refresh(self) -> None:
         state = self.store.state()
@@ -291,8 +308,9 @@ class Gallery:
         if view is not None and view.revision == state.revision:
             self._view = view
             return
-        # Removals older than the published snapshot are no longer on record.
-        if view is None or (state.snapshot and state.snapshot.revision > view.revision):
+        # Removals older than the published snapshot are no longer on record, nor is anything that
+        # a re-encoding replaced, which leaves no snapshot.
+        if view is None or state.snapshot is None or state.snapshot.revision > view.revision:
             view = self._opened(state)
         self._caught_up(view.index, view.revision, state)
         cache = search_cache(view.index, self._device)
@@ -334,31 +352,6 @@ class Gallery:
         return _View(index, index, state.revision, verified=True)
 
 
-def _stored_in_memory(view: _View, ids: NDArray[np.int64]) -> Embeddings | None:
+def _in_memory(view: _View, ids: NDArray[np.int64]) -> Embeddings | None:
     """The store's vectors without asking it: a verified snapshot's rows are the same bytes."""
     return view.index.vectors_of(ids) if view.verified else None
-
-
-def _rescored(
-    probes: Embeddings,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    ids: NDArray[np.int64],
-    owners: NDArray[np.int64],
-    vectors: Embeddings,
-) -> Hits:
-    """Hits with distances in float64, by rising distance, then template id.
-
-    Args:
-        probes: float32[m, d].
-        rows, columns: int64[t], the probe of each proposal, and its place there.
-        ids, owners, vectors: int64[t], int64[t] and float32[t, d] of the proposals.
-    """
-    difference = probes[rows].astype(np.float64) - vectors
-    shape, at = (len(probes), int(columns.max()) + 1), (rows, columns)
-    hits = Hits(np.full(shape, -1), np.full(shape, -1), np.full(shape, np.inf))
-    hits.template_ids[at] = np.where(owners < 0, -1, ids)
-    hits.identity_ids[at] = owners
-    hits.distances[at] = np.sqrt(np.einsum("td,td->t", difference, difference))
-    hits.distances[hits.identity_ids < 0] = np.inf
-    return chosen(hits, np.lexsort((hits.template_ids, hits.distances), axis=-1))

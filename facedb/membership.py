@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class Membership:
-    """Both directions between template ids and identity ids; 24 bytes a template."""
+    """Both directions between template ids and identity ids: some 24 bytes a template."""
 
     def __init__(self, template_ids: NDArray[np.int64], identity_ids: NDArray[np.int64]) -> None:
         """From int64[n] template ids, rising, and int64[n] the identity of each."""

@@ -26,6 +26,8 @@ from vectors import (
     unit,
 )
 
+from facedb.aggregation import AGGREGATIONS, Aggregation
+from facedb.answers import answers, nearest_people
 from facedb.decision import rank
 from facedb.errors import (
     BadEmbedding,
@@ -37,8 +39,12 @@ from facedb.errors import (
     UnknownIdentity,
 )
 from facedb.gallery import Gallery
+from facedb.lock import ReadWriteLock
+from facedb.operating import Operating
 from facedb.people import People
-from facedb.store import FILE_NAME, Store
+from facedb.pipeline import Encoded
+from facedb.store import FILE_NAME, NewTemplate, Store
+from facedb.types import Face
 
 TESTS = Path(__file__).parent
 
@@ -51,6 +57,21 @@ def index_files(folder: Path) -> list[Path]:
 def test_search_equals_brute_force(tmp_path: Path, count: int, each: int, k: int) -> None:
     gallery = filled(tmp_path / "g", count, each)
     assert_equals_brute_force(gallery, k)
+
+
+@pytest.mark.parametrize("rule", AGGREGATIONS)
+def test_people_in_pieces_of_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Aggregation
+) -> None:
+    gallery = filled(tmp_path / "g", 40, 5)
+    probes = people(40, 5, seed=4)[::9]
+    whole = nearest_people(gallery, probes, 6, rule)
+    monkeypatch.setattr("facedb.gallery._RESCORED", 7)
+    monkeypatch.setattr("facedb.answers._BLOCK", 3)
+    pieces = nearest_people(gallery, probes, 6, rule)
+    assert pieces.template_ids.tolist() == whole.template_ids.tolist()
+    np.testing.assert_allclose(pieces.distances, whole.distances, atol=1e-12)
+    assert_equals_brute_force(gallery)
 
 
 def test_many_templates_of_one_person_do_not_hide_the_next(tmp_path: Path) -> None:
@@ -96,11 +117,14 @@ def test_all_templates_of_people_whether_asked_for_seldom_or_often(
         40: lambda: People(gallery).merge("person002", "person001"),
         60: lambda: add(gallery, people(1, 2, seed=5), ["person008", "person000"], "late"),
         # A large index file is not read whole to see whether it is sound: only the store counts.
-        80: lambda: (monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", 0), gallery.rebuild()),
+        80: lambda: monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", 0),
     }
     wanted = np.array([1, 2, 3, 5, 8, 9, 77])
     for turn in range(100):
         changes.get(turn, lambda: None)()
+        if turn == 80:
+            gallery.publish()
+            gallery = Gallery.open(tmp_path / "g")
         gallery.search(people(1, 1, seed=turn), 2)
         everything = sorted(stored(gallery).items())
         expected = [
@@ -109,7 +133,7 @@ def test_all_templates_of_people_whether_asked_for_seldom_or_often(
             for _, (owner, vector) in everything
             if owner == person
         ]
-        places, vectors = gallery.templates_of(wanted)
+        places, vectors = gallery.vectors_of(wanted)
         assert places.tolist() == [place for place, _ in expected]
         np.testing.assert_array_equal(vectors, np.array([vector for _, vector in expected]))
 
@@ -130,7 +154,7 @@ def test_a_person_enrolled_while_somebody_searches(
 
     monkeypatch.setattr(gallery.store, "identity_ids", enroll_meanwhile)
     gallery.search(people(1, 1, seed=0), 2)
-    places, vectors = gallery.templates_of(np.array([1, 2, 10]))
+    places, vectors = gallery.vectors_of(np.array([1, 2, 10]))
     assert places.tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
     expected = [vector for owner, vector in stored(other).values() if owner in (1, 2, 10)]
     assert sorted(map(tuple, vectors.tolist())) == sorted(map(tuple, np.array(expected).tolist()))
@@ -146,6 +170,90 @@ def test_empty_gallery(tmp_path: Path) -> None:
 def test_probe_of_another_dimension(tmp_path: Path) -> None:
     with pytest.raises(BadEmbedding, match="16 dimensions"):
         filled(tmp_path / "g").search(np.ones((1, 8), dtype=np.float32), 5)
+
+
+def test_a_probe_that_is_not_a_number(tmp_path: Path) -> None:
+    with pytest.raises(BadEmbedding, match="not finite"):
+        filled(tmp_path / "g").search(np.full((1, DIM), np.nan, dtype=np.float32), 5)
+
+
+def test_a_merge_between_two_reads_of_one_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g", 3, 2)
+    other = People(Gallery.open(tmp_path / "g"))
+    read, left = gallery.vectors_of, ["person001"]
+
+    def merged_meanwhile(ids: NDArray[np.int64]) -> object:
+        if left:
+            other.merge(left.pop(), "person000")
+        return read(ids)
+
+    monkeypatch.setattr(gallery, "vectors_of", merged_meanwhile)
+    crop = np.zeros((112, 112, 3), dtype=np.uint8)
+    face = Face((0.0, 0.0, 112.0, 112.0), np.zeros((5, 2), dtype=np.float32), 1.0, crop)
+    photo = Encoded("probe.png", "0" * 64, None, (face,), 1, people(3, 2)[:1])
+    (answer,) = answers([photo], gallery, Operating(None), "nearest-or-mean", 5)
+    assert [found.identity for found in answer.faces[0].candidates] == ["person000", "person002"]
+
+
+def test_the_view_is_dropped_between_its_making_and_its_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g")
+    refresh, left = gallery._refresh, [1]
+
+    def rebuilt_meanwhile() -> None:
+        refresh()
+        if left:
+            left.pop()
+            gallery._view = None
+
+    monkeypatch.setattr(gallery, "_refresh", rebuilt_meanwhile)
+    assert_equals_brute_force(gallery)
+
+
+def test_an_interrupted_writer_holds_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = ReadWriteLock()
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock._condition, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt), lock.write():
+            pass
+    entered = threading.Event()
+
+    def reader() -> None:
+        with lock.read():
+            entered.set()
+
+    threading.Thread(target=reader, daemon=True).start()
+    assert entered.wait(10)
+
+
+def test_re_encoding_by_the_same_encoder_while_somebody_has_the_gallery_open(
+    tmp_path: Path,
+) -> None:
+    gallery = filled(tmp_path / "g", 4, 3)
+    assert_equals_brute_force(gallery)
+    vectors = people(4, 3, seed=7)
+    other = Gallery.open(tmp_path / "g")
+    with other.writing() as writer:
+        writer.put_reencoded(
+            PIN.made_by,
+            {
+                number: NewTemplate("", "", (1.0, 2.0, 3.0, 4.0), 0.9, vectors[number - 1])
+                for number in range(1, 13)
+                if number != 5
+            },
+        )
+        assert writer.change_encoder(PIN, [5])
+    assert_equals_brute_force(gallery)
+    gallery.publish()
+    assert gallery.check() == []
+    assert_equals_brute_force(Gallery.open(tmp_path / "g"))
 
 
 def test_ids_are_never_used_again(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ class VectorIndex(SearchIndex, Protocol):
         ...
 
     def vectors_of(self, ids: NDArray[np.int64]) -> Embeddings | None:
-        """float32[n, d] rows as they were added; None when the index does not keep them, or when
-        some were added to the store since.
+        """float32[n, d] rows as they were added, of ids that are there; None when the index keeps
+        none, or an id is larger than any that it holds.
         """
         ...
 

@@ -72,12 +72,13 @@ class FaissIndex:
         self, probes: Embeddings, k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         # FAISS scans for a probe on one thread. BLAS is quicker on one, and has all of them.
-        similarities = np.empty((len(probes), k), dtype=np.float32)
-        ids = np.empty((len(probes), k), dtype=np.int64)
+        similarities = np.full((len(probes), k), -np.inf, dtype=np.float32)
+        ids = np.full((len(probes), k), -1, dtype=np.int64)
         for row, probe in enumerate(probes):
             products = self._rows() @ probe
             places = _largest(products, k)
-            similarities[row], ids[row] = products[places], self.all_ids()[places]
+            similarities[row, : len(places)] = products[places]
+            ids[row, : len(places)] = self.all_ids()[places]
         return similarities, ids
 
     def add(self, ids: NDArray[np.int64], vectors: Embeddings) -> None:
@@ -115,12 +116,11 @@ class FaissIndex:
         faiss.write_index(self._index, file)
 
     def _rows(self) -> Embeddings:
-        rows = self._vectors
-        if rows is None:
+        if self._vectors is None:
             flat: Any = faiss.downcast_index(self._index.index)
             rows = faiss.rev_swig_ptr(flat.get_xb(), self.count * self.dim)
-            rows = self._vectors = rows.reshape(self.count, self.dim)
-        return rows
+            self._vectors = rows.reshape(self.count, self.dim)
+        return self._vectors
 
     def _read_ids(self) -> NDArray[np.int64]:
         if self.kind == "flat":
@@ -167,6 +167,7 @@ class FaissGpuIndex:
     """
 
     def __init__(self, index: FaissIndex, half: bool = False) -> None:
+        self._on_cpu = index
         self._resources = faiss.StandardGpuResources()
         options = faiss.GpuClonerOptions()
         options.useFloat16 = half
@@ -182,26 +183,24 @@ class FaissGpuIndex:
         return _HALF_TOLERANCE if self._half else _FLAT_TOLERANCE
 
     def search(self, probes: Embeddings, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        similarities, ids = self._index.search(
-            np.ascontiguousarray(probes, dtype=np.float32), min(k, _GPU_MAX_K)
-        )
+        if k > _GPU_MAX_K:  # only where somebody has thousands of photos
+            return self._on_cpu.search(probes, k)
+        similarities, ids = self._index.search(np.ascontiguousarray(probes, dtype=np.float32), k)
         return ids, _distances(similarities, ids)
 
 
 def _largest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """int64[k]: where the k largest of [n] values are, the largest first, k being at most n."""
-    runs = values[: len(values) // _RUN * _RUN].reshape(-1, _RUN).max(axis=1)
-    if k <= len(
-        runs
-    ):  # k runs have a value of at least this, so that no smaller one can be among k
-        places = np.flatnonzero(values >= np.partition(runs, -k)[-k])
-    else:
-        places = np.arange(len(values))
+    """int64[k]: where the k largest of [n] values are, the largest first; NaN is none of them."""
+    runs = np.fmax.reduce(values[: len(values) // _RUN * _RUN].reshape(-1, _RUN), axis=1)
+    # As many runs as are wanted have a value of at least this: nothing smaller is among the k.
+    least = np.partition(runs if k <= len(runs) else values, -k)[-k]
+    places = np.flatnonzero(values >= least)
     return places[np.argsort(-values[places], kind="stable")[:k]]
 
 
 def _distances(similarities: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    distances: NDArray[np.float32] = np.sqrt(np.maximum(2.0 - 2.0 * similarities, 0.0))
+    # Where FAISS found nothing it leaves a number whose double is too large.
+    distances: NDArray[np.float32] = np.sqrt(2.0 - 2.0 * np.clip(similarities, -1.0, 1.0))
     distances[ids < 0] = np.inf
     return distances
 

@@ -25,9 +25,12 @@ COUNTS = sa.select(template_table.c.identity_id, sa.func.count()).group_by(
 )
 ALIASES = sa.select(alias_table.c.name, alias_table.c.identity_id).order_by(alias_table.c.name)
 PEOPLE = sa.select(identity_table.c.id, identity_table.c.name).order_by(identity_table.c.name)
-ROWS_OF = sa.select(
-    template_table.c.id, template_table.c.identity_id, template_table.c.vector
-).where(_among(template_table.c.id, "ids"))
+OWNERS_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
+    _among(template_table.c.id, "ids")
+)
+VECTORS_AT = sa.select(template_table.c.id, template_table.c.vector).where(
+    _among(template_table.c.id, "ids")
+)
 ENROLLED = sa.select(template_table.c.id).where(template_table.c.sha256 == sa.bindparam("sha256"))
 VECTORS_OF = (
     sa.select(template_table.c.identity_id, template_table.c.vector)

@@ -137,6 +137,18 @@ class Store:
             yield connection
 
     @contextmanager
+    def _reading_vectors(self) -> Iterator[sa.Connection]:
+        """A connection to one state of the store, whose vectors are those of its pin.
+
+        Raises:
+            EncoderMismatch: the templates were made anew since this store was opened.
+        """
+        with self.reading() as connection:
+            connection.exec_driver_sql("BEGIN")
+            self.check_encoder(_pin(connection.execute(queries.GALLERY).mappings().one()).made_by)
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[Writer]:
         """One write transaction: the revision rises, and the end of the block commits.
 
@@ -201,7 +213,7 @@ class Store:
             columns.revision.between(after + 1, upto) if after else columns.revision + 0 <= upto
         )
         query = query.where(wanted)
-        with self.reading() as connection:
+        with self._reading_vectors() as connection:
             result = connection.execute(query, execution_options={"yield_per": 8192})
             for block in result.partitions():
                 ids = np.array([row[0] for row in block], dtype=np.int64)
@@ -238,13 +250,22 @@ class Store:
         table = table[np.argsort(table[:, 0])]
         return table[:, 0].copy(), table[:, 1].copy()
 
-    def rows_of(self, template_ids: Sequence[int]) -> dict[int, tuple[int, NDArray[np.float32]]]:
-        """template id -> (identity id, float32[d]) for those of `template_ids` still stored."""
-        found: dict[int, tuple[int, NDArray[np.float32]]] = {}
+    def owners_of(self, template_ids: Sequence[int]) -> dict[int, int]:
+        """template id -> identity id, for those of `template_ids` still stored."""
+        found: dict[int, int] = {}
         with self.reading() as connection:
             for block in blocks(template_ids):
-                for row in connection.execute(queries.ROWS_OF, {"ids": block}):
-                    found[row[0]] = (row[1], np.frombuffer(row[2], dtype="<f4"))
+                for row in connection.execute(queries.OWNERS_OF, {"ids": block}):
+                    found[row[0]] = row[1]
+        return found
+
+    def vectors_at(self, template_ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """template id -> float32[d], for those of `template_ids` still stored."""
+        found: dict[int, NDArray[np.float32]] = {}
+        with self._reading_vectors() as connection:
+            for block in blocks(template_ids):
+                for row in connection.execute(queries.VECTORS_AT, {"ids": block}):
+                    found[row[0]] = self._vectors(row[1:])[0]
         return found
 
     def describe(self, template_ids: Sequence[int]) -> dict[int, StoredTemplate]:
@@ -301,7 +322,7 @@ class Store:
         """The templates of these identities: int64[n] owners, rising, and float32[n, d]."""
         owners: list[int] = []
         vectors: list[bytes] = []
-        with self.reading() as connection:
+        with self._reading_vectors() as connection:
             for block in blocks(sorted(identity_ids)):
                 for row in connection.execute(queries.VECTORS_OF, {"ids": block}):
                     owners.append(row[0])
