@@ -25,9 +25,10 @@ BUNDLED: Final = Path(__file__).resolve().parent / "models" / "detector" / "dete
 SURE: Final = 0.9
 """A detector's score of a face that nobody doubts."""
 
-_READING: Final = 2
+_READING: Final = 3
 """How a model's answers become crops: one more with every change, so that galleries are told.
-Since 2, landmarks are the mean of all cells that see a face."""
+Since 2, landmarks are the mean of all cells that see a face; since 3, photos from 480 to 720 pixels
+are looked at twice."""
 
 _NO_ROOM: Final = np.empty(0, np.float32)
 
@@ -55,7 +56,8 @@ class ScalePolicy:
     """At which sizes a photo is looked at; scripts/bench_detection.py chose the defaults.
 
     Attributes:
-        sides: long sides in pixels, one pass each, the coarsest first.
+        sides: long sides in pixels, the coarsest first: one pass at the finest that a photo
+            reaches, and one at the next that is clearly coarser.
         least_side: a photo whose long side is smaller is enlarged to it.
         rescue_sides: looked at in turn while nothing was found; reducing a photo takes away noise.
         threshold: the least detector score in [0, 1] that is a face.
@@ -66,7 +68,7 @@ class ScalePolicy:
         overlap: two finds with a larger intersection over union are one face.
     """
 
-    sides: tuple[int, ...] = (480, 1280)
+    sides: tuple[int, ...] = (320, 480, 1280)
     least_side: int = 224
     rescue_sides: tuple[int, ...] = (160, 96)
     threshold: float = 0.7
@@ -77,11 +79,12 @@ class ScalePolicy:
     def scales(self, long_side: int) -> list[float]:
         """Factors by which to resize a photo of this long side, the coarsest first.
 
-        The finest is the photo as it is, up to the last side; a coarser one that is nearly as
-        fine, under 1.5 times, would find nothing more.
+        The finest is the photo as it is, up to the last side. In a photo of 480 pixels and more a
+        face may be larger than any the detector learned: the coarser look is for that one. It is
+        the finest of the others that is 1.5 times coarser; a finer one would find nothing more.
         """
         finest = max(self.least_side, min(self.sides[-1], long_side))
-        coarser = [side for side in self.sides[:-1] if side * 1.5 <= finest]
+        coarser = [side for side in self.sides[:-1] if side * 1.5 <= finest][-1:]
         return [side / long_side for side in (*coarser, finest)]
 
     @property

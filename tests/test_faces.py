@@ -168,7 +168,7 @@ def test_the_bundled_detector_is_the_default(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("FACEDB_DETECTOR", raising=False)
     detector = open_detector(None)
     digest = hashlib.sha256(BUNDLED.read_bytes()).hexdigest()
-    assert (detector.name, detector.fingerprint) == ("bundled", f"bundled:{digest[:16]}.2")
+    assert (detector.name, detector.fingerprint) == ("bundled", f"bundled:{digest[:16]}.3")
     card = json.loads(BUNDLED.with_name("detector.json").read_text(encoding="utf-8"))
     assert card["model_sha256"] == digest
     assert len(BUNDLED.read_bytes()) <= 500_000
@@ -231,6 +231,33 @@ def test_a_photo_is_looked_at_no_larger_than_it_is() -> None:
     assert policy.scales(440) == [1.0]
     assert policy.scales(250) == [1.0]
     assert policy.scales(100) == [2.0]
+    policy = ScalePolicy(sides=(320, 480, 1280))
+    assert policy.scales(2560) == [480 / 2560, 0.5]
+    assert policy.scales(720) == [480 / 720, 1.0]
+    assert policy.scales(700) == [320 / 700, 1.0]
+    assert policy.scales(479) == [1.0]
+
+
+@pytest.mark.parametrize("side", [400, 500, 600, 700, 719, 720, 900, 1400])
+def test_a_face_that_fills_its_photo(side: int) -> None:
+    detector = open_detector("bundled")
+    errors: list[float] = []
+    for file in sorted(SAMPLE.glob("*/01.jpg"))[:8]:
+        photo = load_photo(file)
+        x, y, width, height = detector.detect(photo)[0].box
+        room = height / 5
+        corners = x - room, y - room, x + width + room, y + height + room
+        cut = Image.open(file).crop(tuple(int(corner) for corner in corners))
+        views = [
+            photo_from_array(np.asarray(cut.resize((long * cut.width // cut.height, long))))
+            for long in (240, side)
+        ]
+        small, large = (detector.detect(view)[0] for view in views)
+        assert large.score > 0.9
+        apart = np.linalg.norm(small.landmarks[1] - small.landmarks[0])
+        off = np.linalg.norm(large.landmarks * (240 / side) - small.landmarks, axis=1).mean()
+        errors.append(float(off / apart))
+    assert max(errors) < 0.07
 
 
 # The detector on real photographs
@@ -430,7 +457,7 @@ def test_boxes_lie_within_the_photo(eyes: Eyes) -> None:
 
 def test_the_fingerprint_is_of_the_model_file(eyes: Eyes) -> None:
     digest = hashlib.sha256(eyes.model.read_bytes()).hexdigest()
-    assert eyes.detector.fingerprint == f"yunet:{digest[:16]}.2"
+    assert eyes.detector.fingerprint == f"yunet:{digest[:16]}.3"
 
 
 def test_a_model_of_one_fixed_size_finds_the_same(tmp_path: Path, eyes: Eyes) -> None:
