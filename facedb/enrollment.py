@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from facedb.encoder import Encoder
+from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
-from facedb.photos import PeopleWalk, PersonPhoto, walk_people, walk_photos
+from facedb.photos import PeopleWalk, PersonPhoto, reasons, walk_people, walk_photos
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import FileRow, NewTemplate, Writer
 from facedb.types import Quality
@@ -90,11 +91,19 @@ def index_folder(
 
     Args:
         prune: also remove the templates whose files below `folder` are gone.
+
+    Raises:
+        InputError: all of them are gone.
     """
     began = time.monotonic()
     top = os.path.abspath(folder)
     walk = walk_people(top)
     known = gallery.store.files_under(top)
+    if prune and known and not walk.entries:
+        raise InputError(
+            f"{top}: no photo is left here of the {len(known)} that were: is a drive not mounted? "
+            "Nothing was removed; to remove a person: facedb people remove NAME"
+        )
     report = IndexReport(photos=len(walk.entries))
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
     todo: list[PersonPhoto] = []
@@ -195,6 +204,11 @@ class _Enroller:
             rows, templates = self._sorted_out(batch, writer)
             writer.add_templates(templates)
             writer.put_files(rows)
+            # A copy of a photo whose file is gone is that photo, moved.
+            new = {template.sha256 for template in templates}
+            copies = [row.sha256 for row in rows if row.sha256 and row.sha256 not in new]
+            paths = writer.paths_of_photos(copies)
+            writer.forget_files([path for path in paths if not os.path.exists(path)])
             self._report.removed += writer.remove_orphans(self._replaced(rows))
         self._count(rows, templates, batch)
 
@@ -295,6 +309,7 @@ def _unchanged(entry: PersonPhoto, row: FileRow) -> bool:
         and (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
         and row.identity == entry.identity
         and not (row.reason or "").startswith(SAME_PHOTO)
+        and row.reason not in reasons.MAY_PASS
     )
 
 

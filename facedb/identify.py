@@ -214,13 +214,12 @@ class FaceDB:
     def enroll(
         self,
         name: str,
-        photos: Iterable[str | os.PathLike[str]],
+        photos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         progress: Progress | None = None,
     ) -> IndexReport:
-        """Enroll photos of one person, the largest face of each."""
-        name = checked_name(name)
+        """Enroll photos of one person, the largest face of each: files, or folders of them."""
+        name, paths = checked_name(name), list(_paths(photos))
         self._make()
-        paths = [os.fspath(photo) for photo in photos]
         return enroll_photos(self.gallery, self.encoder, self.detector, name, paths, progress)
 
     def remove(self, name: str) -> int:
@@ -248,13 +247,15 @@ class FaceDB:
         Raises:
             PhotoError: the photo cannot be read.
         """
+        if k < 1:
+            raise InputError(f"k={k}: how many people to name, 1 or more")
         _ = self.gallery
         encoded = encode_photo(_photo(photo), self.detector, self.encoder, faces)
         return list(self._answers([encoded], k, threshold)[0].faces)
 
     def identify_photos(
         self,
-        paths: Iterable[str],
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         k: int = 5,
         faces: Which = "all",
         threshold: float | None = None,
@@ -263,7 +264,7 @@ class FaceDB:
         gallery = self.gallery  # missing, it is the first thing to say
         with ThreadPoolExecutor(1) as beside:
             beside.submit(gallery.load)
-            encoded = encode_photos(paths, self.detector, self.encoder, faces)
+            encoded = encode_photos(_paths(paths), self.detector, self.encoder, faces)
             while block := list(islice(encoded, 64)):
                 yield from self._answers(block, k, threshold)
 
@@ -394,9 +395,16 @@ def open(
     return FaceDB(folder, settings)
 
 
+def _paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    for path in [given] if isinstance(given, str | os.PathLike) else given:
+        yield os.fspath(path)
+
+
 def _photo(photo: PhotoLike) -> Photo:
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, np.ndarray):
         return photo_from_array(photo)
-    return load_photo(photo)
+    if isinstance(photo, str | os.PathLike):
+        return load_photo(photo)
+    raise InputError(f"a {type(photo).__name__} is no photo: give a file, or uint8[H, W, 3] pixels")

@@ -55,6 +55,13 @@ class People:
             tuple(row for _, row in sorted(files.items()) if row.reason is not None),
         )
 
+    def alike(self, name: str) -> Person | None:
+        """Whose name is this one but for case, spaces and the like; None where it is there."""
+        if self.find(name) is not None:
+            return None
+        people = self._gallery.store.people()
+        return next((person for person in people if _bare(person.name) == _bare(name)), None)
+
     def rename(self, name: str, new: str) -> Person:
         """Give a person another name; the old one stays as an alias, so that indexing the same
         folder again does not split them.
@@ -66,7 +73,7 @@ class People:
         person = self._find(name)
         if new == person.name:
             return person
-        taken = self._lookup(new)
+        taken = self.find(new)
         if taken is not None and taken.identity_id != person.identity_id:
             raise InputError(
                 f"{new} is somebody else in this gallery; if they are one person: "
@@ -95,7 +102,7 @@ class People:
         Raises:
             UnknownIdentity.
         """
-        person = self._lookup(name)
+        person = self.find(name)
         if person is None:
             return self._forget(name)
         details = self._gallery.store.templates_of(person.identity_id)
@@ -118,7 +125,8 @@ class People:
         folders = {os.path.dirname(path) for path in files if os.path.exists(path)}
         return Removal(name, 0, tuple(sorted(folders)))
 
-    def _lookup(self, name: str) -> Person | None:
+    def find(self, name: str) -> Person | None:
+        """Whoever has this name or alias."""
         name = unicodedata.normalize("NFC", name)
         for person in self._gallery.store.people():
             if name == person.name or name in person.aliases:
@@ -126,7 +134,7 @@ class People:
         return None
 
     def _find(self, name: str) -> Person:
-        person = self._lookup(name)
+        person = self.find(name)
         if person is None:
             raise self._unknown(name)
         return person
@@ -145,6 +153,10 @@ def checked_name(name: str) -> str:
     if not name.isprintable():
         raise InputError(f"{name!r}: a name is one line of printable characters")
     return unicodedata.normalize("NFC", name)
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _quoted(name: str) -> str:

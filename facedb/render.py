@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 CSV_COLUMNS = (
     *("photo", "face", "box_x", "box_y", "box_width", "box_height", "identity", "threshold"),
-    *("quality", "rank", "candidate", "distance", "file"),
+    *("quality", "rank", "candidate", "distance", "file", "reason"),
 )
 
 
-SHOWN_POOR = 10
+SHOWN = 10
 
 
 def as_json(schema: str, result: Any, **more: Any) -> str:
@@ -96,15 +96,19 @@ def index_text(report: IndexReport, gallery: str) -> str:
     ]
     if report.several_faces:
         shows = counted(len(report.several_faces), "photo shows", "photos show")
-        lines.append(f"{shows} several faces; the largest was taken")
+        lines.append(f"{shows} several faces; the largest was taken:")
+        lines += _some([f"  {path}" for path in report.several_faces])
     if report.poor:
         poor = counted(len(report.poor), "enrolled face is", "enrolled faces are")
         lines.append(f"{poor} hard to recognise; other photos of these people would serve better:")
         worst = sorted(report.poor, key=lambda face: face.quality.chance)
-        lines += [f"  {poor_words(face.quality)}: {face.path}" for face in worst[:SHOWN_POOR]]
-        if len(worst) > SHOWN_POOR:
-            lines.append(f"  and {len(worst) - SHOWN_POOR:,} more: --json lists them")
+        lines += _some([f"  {poor_words(face.quality)}: {face.path}" for face in worst])
     return "\n".join(lines)
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN
+    return lines if more <= 0 else [*lines[:SHOWN], f"  and {more:,} more: --json lists them"]
 
 
 def poor_words(quality: Quality) -> str:
@@ -151,15 +155,16 @@ def answer_rows(answers: Iterable[PhotoAnswer]) -> list[list[object]]:
     rows: list[list[object]] = []
     for answer in answers:
         if not answer.faces:
-            rows.append([answer.path, *[""] * (len(CSV_COLUMNS) - 1)])
+            blank = [""] * (len(CSV_COLUMNS) - 2)
+            rows.append([answer.path, *blank, answer.reason or "no face found"])
         for number, face in enumerate(answer.faces, start=1):
             head = [answer.path, number, *(round(value, 1) for value in face.box)]
             head += [face.identity or "", "" if face.threshold is None else face.threshold]
             head += ["" if face.quality is None else f"{face.quality.chance:.3f}"]
             rows += [
-                [*head, rank, candidate.identity, f"{candidate.distance:.6f}", candidate.photo]
+                [*head, rank, candidate.identity, f"{candidate.distance:.6f}", candidate.photo, ""]
                 for rank, candidate in enumerate(face.candidates, start=1)
-            ] or [[*head, "", "", "", ""]]
+            ] or [[*head, "", "", "", "", ""]]
     return rows
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from facedb.aggregation import DEFAULT_AGGREGATION, Aggregation
 from facedb.device import Device
+from facedb.errors import InputError
 from facedb.index import IndexKind
 
 
@@ -23,6 +25,9 @@ class Settings:
             the encoder's own.
         fpir: instead of a threshold, the share of strangers that may be accepted, in (0, 1).
         aggregation: how the distances to a person's templates become one.
+
+    Raises:
+        InputError: one of them is none of its words, or lies outside its range.
     """
 
     encoder: str | None = None
@@ -32,3 +37,16 @@ class Settings:
     threshold: float | None = None
     fpir: float | None = None
     aggregation: Aggregation = DEFAULT_AGGREGATION
+
+    def __post_init__(self) -> None:
+        for name, value, words in (
+            ("device", self.device, get_args(Device)),
+            ("index", self.index, get_args(IndexKind)),
+            ("aggregation", self.aggregation, get_args(Aggregation)),
+        ):
+            if value not in words:
+                raise InputError(f"{name}={value!r}: it is one of {', '.join(words)}")
+        if self.threshold is not None and not 0.0 <= self.threshold <= 2.0:
+            raise InputError(f"threshold={self.threshold}: a distance in [0, 2]")
+        if self.fpir is not None and not 0.0 < self.fpir < 1.0:
+            raise InputError(f"fpir={self.fpir}: a share between 0 and 1")

@@ -78,6 +78,7 @@ def evaluate_command(
 
     chosen = EvaluationOptions(ks, split, seed, force, keep)
     with options.open() as db, progress_bar("evaluating") as progress:
+        options.say_if_missing(db)
         report, trial = run_evaluation(db, folder, chosen, progress)
         if page is not None:
             from facedb.evaluation.report import write_report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
@@ -14,7 +16,11 @@ _INDEX_KIND = click.option(
     show_default=True,
     help="For a new gallery: flat is exact, ivf is faster above a million templates.",
 )
-_STRICT = click.option("--strict", is_flag=True, help="Exit with 4 when a photo was left out.")
+_STRICT = click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 4 when a photo was left out, and not only when all were.",
+)
 
 
 @click.command("index")
@@ -56,7 +62,11 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
       facedb enroll "Mira Solene" mira1.jpg mira2.jpg
     """
     with options.open() as db, progress_bar("enrolling") as progress:
+        other = db.people.alike(name) if db.exists else None
         report = db.enroll(name, photos, progress)
+    if other is not None and report.enrolled:
+        merge = f"facedb people merge {quote(name)} {quote(other.name)}"
+        click.echo(f"{name} is new beside {other.name}; if they are one person: {merge}", err=True)
     return _show(options, report, strict)
 
 
@@ -70,4 +80,5 @@ def _show(options: Shared, report: object, strict: bool) -> int:
         click.echo(as_json("index", report))
     else:
         click.echo(index_text(report, options.gallery))
-    return 4 if strict and report.refused else 0
+    nothing = not report.enrolled + report.duplicates + report.unchanged
+    return 4 if report.refused and (strict or nothing) else 0

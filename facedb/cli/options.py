@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from facedb.aggregation import Aggregation
@@ -56,6 +57,12 @@ class Shared:
         with FaceDB(self.gallery, settings) as db:
             yield db
 
+    def say_if_missing(self, db: FaceDB) -> None:
+        """A word where -g names no gallery, for commands that do without one."""
+        source = click.get_current_context().get_parameter_source("gallery")
+        if source is ParameterSource.COMMANDLINE and not db.exists:
+            click.echo(f"{self.gallery}: there is no gallery here; going on without", err=True)
+
 
 def shared(command: _F) -> _F:
     """-g, --device and --json, gathered in one `Shared` argument together with the others."""
@@ -99,15 +106,14 @@ def model_options(command: _F) -> _F:
     return _with(options, command)
 
 
-def threshold_option(command: _F) -> _F:
+def threshold_option(command: _F, default: str = "as calibrated, else the encoder's") -> _F:
     """-t/--threshold."""
     option = click.option(
         "-t",
         "--threshold",
         type=click.FloatRange(0.0, 2.0),
         callback=_a_number,
-        help="The largest distance that accepts, in [0, 2]  [default: as calibrated, else the "
-        "encoder's]",
+        help=f"The largest distance that accepts, in [0, 2]  [default: {default}]",
     )
     return _with([option], command)
 

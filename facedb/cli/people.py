@@ -90,20 +90,26 @@ def merge_command(options: Shared, name: str, into: str) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @shared
-def remove_command(options: Shared, name: str, yes: bool) -> None:
+def remove_command(options: Shared, name: str, yes: bool) -> int:
     """Remove NAME for good: vectors, index entries, file names, aliases. Photos stay.
 
     \b
       facedb people remove "Ada Lovelace" --yes
     """
     with options.open() as db:
-        if not yes:
-            click.confirm(f"remove {name} and all their templates?", abort=True, err=True)
+        found = db.people.find(name)
+        if found is not None and not yes:
+            whom = name if found.name == name else f"{found.name}, to whom {name} leads,"
+            held = counted(found.templates, "template")
+            if not click.confirm(f"remove {whom} and all that is theirs ({held})?", err=True):
+                click.echo("nobody was removed", err=True)
+                return 1
         removal = db.people.remove(name)
     for folder in removal.folders:
         click.echo(f"{folder} still holds photos; indexing it would enroll them again", err=True)
     words = f"removed {removal.name}: {counted(removal.templates, 'template')}"
     click.echo(as_json("remove", removal) if options.as_json else words)
+    return 0
 
 
 def _fields(person: object) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -128,7 +129,7 @@ def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when they are different people.")
 @shared
 @model_options
-@threshold_option
+@partial(threshold_option, default="the encoder's for a gallery of one person")
 def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> int:
     """Whether the largest faces of photos A and B are of one person; needs no gallery.
 
@@ -136,6 +137,7 @@ def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> i
       facedb compare passport.jpg selfie.jpg
     """
     with options.open() as db, progress_bar("comparing"):
+        options.say_if_missing(db)
         comparison = db.compare(one, other)
     text = as_json("compare", comparison) if options.as_json else comparison_text(comparison)
     click.echo(text)

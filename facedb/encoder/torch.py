@@ -9,9 +9,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from facedb.encoder.bundle import WEIGHTS, Bundle
 from facedb.encoder.encoder import Encoder, Forward
@@ -20,7 +18,9 @@ from facedb.types import Pixels
 
 try:
     import timm
+    import torch
     from safetensors.torch import load_file
+    from torch import Tensor, nn
 
     from facedb.encoder.network import EncoderNetwork
 except ImportError as error:

@@ -33,6 +33,10 @@ REASONS: Final = (
 """Every reason that a PhotoError or a Skipped carries."""
 
 
+MAY_PASS: Final = (DENIED, UNREADABLE, NO_HEIC, NO_AVIF)
+"""Those that are not the file's own: it is read again although it has not changed."""
+
+
 def reason_of(error: OSError | ValueError) -> str:
     """The reason for what the operating system said."""
     match error.errno if isinstance(error, OSError) else None:

@@ -80,6 +80,14 @@ class Writer:
                 found[row[0]] = row[1]
         return found
 
+    def paths_of_photos(self, digests: Sequence[str]) -> list[str]:
+        """Every remembered file of these photos."""
+        found: list[str] = []
+        for block in blocks(digests):
+            query = sa.select(file_table.c.path).where(file_table.c.sha256.in_(block))
+            found += self._connection.execute(query).scalars()
+        return found
+
     def add_templates(self, templates: Sequence[NewTemplate]) -> None:
         """Insert templates; their photos must not be enrolled already."""
         identities = self._identities_made(sorted({t.identity for t in templates}))
