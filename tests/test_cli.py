@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,68 @@ def test_people_commands(gallery: str, capsys: Output) -> None:
     assert [(person["name"], person["templates"]) for person in found] == [
         (f"Person {number}", 2) for number in (2, 3, 4, 5)
     ]
+
+
+def test_remove_asks_by_the_persons_own_name(
+    gallery: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["people", "rename", "Person 0", "Ada Lovelace", "-g", gallery]) == 0
+    capsys.readouterr()
+    answers = ["n", "y"]
+    asked: list[str] = []
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        return answers.pop(0)
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", answer)
+    command = ["people", "remove", "Person 0", "-g", gallery]
+    assert run(command) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Ada Lovelace, to whom Person 0 leads, and all that is theirs (2 templates)?" in asked[0]
+    assert "nobody was removed" in err
+    assert run(command) == 0
+    assert capsys.readouterr().out == "removed Ada Lovelace: 2 templates\n"
+    assert run(command) == 5  # without asking
+    assert len(asked) == 2
+
+
+def test_enroll_nobody_or_somebody_nearly_named(
+    gallery: str, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    missing = str(tmp_path / "nosuch.jpg")
+    assert run(["enroll", "Ada", missing, "-g", gallery]) == 4
+    capsys.readouterr()
+    new = save(tmp_path / "new.png", scene(48, 48, 77))
+    assert run(["enroll", "person_0", str(new), missing, "-g", gallery]) == 0
+    assert "facedb people merge person_0 'Person 0'" in capsys.readouterr().err
+    again = save(tmp_path / "again.png", scene(48, 48, 78))
+    assert run(["enroll", "Person 0", str(again), "-g", gallery]) == 0
+    assert "merge" not in capsys.readouterr().err
+
+
+def test_a_name_that_the_output_cannot_show(gallery: str) -> None:
+    assert run(["people", "rename", "Person 0", "Виктор", "-g", gallery]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "facedb", "people", "list", "-g", gallery],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"\\u0412\\u0438" in done.stdout
+
+
+def test_an_encoder_that_needs_what_is_not_installed(photos: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from facedb.cli.main import run\n"
+        f"sys.exit(run(['index', {str(photos)!r}, '-g', {str(tmp_path / 'g')!r}, "
+        "'--encoder', 'timm:resnet18']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install '.[cpu,train]'" in done.stderr
 
 
 def test_compare_needs_no_gallery(tmp_path: Path, photos: Path, capsys: Output) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crops import CROPS, people_folder, person
@@ -19,6 +20,8 @@ import facedb
 from facedb.errors import EncoderMismatch, InputError, UnknownIdentity
 from facedb.faces import BUNDLED
 from facedb.identify import FaceDB, Settings
+from facedb.photos import reasons
+from facedb.store import FileRow
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
 
@@ -109,6 +112,82 @@ def test_prune_removes_what_has_vanished_and_nothing_else(
         "Person 4": 1,
         "Person 5": 2,
     }
+
+
+def test_an_emptied_folder_is_not_pruned(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    before = names(db)
+    photos.rename(photos.with_name("unmounted"))
+    photos.mkdir()
+    with pytest.raises(InputError, match=r"no photo is left here of the 12 .* not mounted"):
+        db.index_folder(photos, prune=True)
+    assert names(db) == before
+
+
+def test_a_moved_folder_is_the_same_photos_in_another_place(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
+    db.index_folder(photos)
+    # Later in the alphabet, and earlier: neither name is to win.
+    for new in (tmp_path / "zz", tmp_path / "aa"):
+        photos = photos.rename(new)
+        report = db.index_folder(photos)
+        assert (report.enrolled, report.duplicates, report.refused) == (0, 12, [])
+        assert {Path(t.photo).parent.parent for t in db.people.show("Person 3").templates} == {new}
+    assert db.reencode().reencoded == 12
+    shutil.rmtree(photos / "Person 3")
+    assert db.index_folder(photos, prune=True).removed == 2
+    assert "Person 3" not in names(db)
+
+
+def test_what_the_file_was_not_to_blame_for_is_tried_again(db: FaceDB, photos: Path) -> None:
+    locked, empty = photos / "Person 0" / "0000.png", photos / "Person 1" / "empty.png"
+    empty.write_bytes(b"")
+    db.index_folder(photos)
+    stat = locked.stat()
+    db.remove("Person 0")
+    with db.gallery.writing() as writer:
+        writer.put_files(
+            [FileRow(str(locked), "Person 0", stat.st_size, stat.st_mtime_ns, None, reasons.DENIED)]
+        )
+    report = db.index_folder(photos)
+    assert [item.path for item in report.refused] == [str(empty)]
+    assert names(db)["Person 0"] == 2
+    assert db.index_folder(photos).unchanged == 13
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_is_one_photo(db: FaceDB, photos: Path, kind: type) -> None:
+    photo = kind(photos / "Person 0" / "0000.png")
+    report = db.enroll("Ada", photo)
+    assert (report.photos, report.enrolled) == (1, 1)
+    (answer,) = db.identify_photos(photo)
+    assert answer.faces[0].identity == "Ada"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"index": "hnsw"}, "flat, ivf"),
+        ({"aggregation": "median"}, "nearest-or-mean"),
+        ({"device": "gpu"}, "auto, cpu, cuda"),
+        ({"threshold": -1.0}, r"\[0, 2\]"),
+        ({"threshold": float("nan")}, r"\[0, 2\]"),
+        ({"fpir": 2.0}, "between 0 and 1"),
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Settings(**wrong)
+
+
+def test_what_is_no_photo_and_nobody_to_name(db: FaceDB, photos: Path) -> None:
+    photo = photos / "Person 0" / "0000.png"
+    db.enroll("Ada", photo)
+    with pytest.raises(InputError, match="a bytes is no photo"):
+        db.identify(photo.read_bytes())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="k=0"):
+        db.identify(photo, k=0)
 
 
 def test_prune_spares_a_folder_that_cannot_be_read(
