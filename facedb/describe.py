@@ -6,11 +6,13 @@ import os
 
 from facedb.encoder import Encoder
 from facedb.gallery import Gallery
+from facedb.operating import Operating
 from facedb.types import GalleryInfo
 
 
-def describe(gallery: Gallery, encoder: Encoder, threshold: float | None) -> GalleryInfo:
-    """What a gallery holds; `threshold` is the one that its queries use."""
+def describe(gallery: Gallery, encoder: Encoder, operating: Operating) -> GalleryInfo:
+    """What a gallery holds, and how it decides."""
+    point = operating.calibrated
     store = gallery.store
     state, pin = store.state(), store.pin
     added, removed = store.pending(state.snapshot.revision if state.snapshot else 0)
@@ -23,7 +25,9 @@ def describe(gallery: Gallery, encoder: Encoder, threshold: float | None) -> Gal
         encoder_fingerprint=pin.encoder_fingerprint,
         dim=pin.dim,
         detector_fingerprint=pin.detector_fingerprint,
-        threshold=threshold,
+        threshold=operating.threshold,
+        calibrated_fpir=None if point is None else point.fpir,
+        calibrated_strangers=None if point is None else point.strangers,
         index_kind=state.index_kind,
         waiting=added + removed,
         bytes=sum(file.stat().st_size for file in gallery.folder.iterdir()),

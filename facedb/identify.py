@@ -315,7 +315,7 @@ class FaceDB:
 
     def info(self) -> GalleryInfo:
         """What the gallery holds and was made with."""
-        return describe(self.gallery, self.encoder, self.threshold)
+        return describe(self.gallery, self.encoder, self.operating)
 
     def reencode(
         self, *, drop_missing: bool = False, progress: Progress | None = None

@@ -204,7 +204,7 @@ def person_text(details: PersonDetails) -> str:
 
 def gallery_text(info: GalleryInfo) -> str:
     """What a gallery holds."""
-    threshold = "none" if info.threshold is None else f"{info.threshold:.3f}"
+    threshold = "none" if info.threshold is None else f"{info.threshold:.3f}, {_set_by(info)}"
     behind = f", {counted(info.waiting, 'template')} behind" if info.waiting else ""
     rows = [
         ("gallery", info.folder),
@@ -220,6 +220,13 @@ def gallery_text(info: GalleryInfo) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows if value)
+
+
+def _set_by(info: GalleryInfo) -> str:
+    if info.calibrated_fpir is None or info.calibrated_strangers is None:
+        return "the encoder's"
+    share = f"{100 * info.calibrated_fpir:g} %"
+    return f"calibrated: {share} of {counted(info.calibrated_strangers, 'stranger')}"
 
 
 def percent(share: float) -> str:

@@ -159,6 +159,9 @@ class GalleryInfo:
     """What a gallery holds and was made with.
 
     Attributes:
+        threshold: the largest distance that accepts, in [0, 2]; None when nobody calibrated one.
+        calibrated_fpir, calibrated_strangers: the share of strangers that it accepts, and of how
+            many; None where it is the encoder's own.
         refused: photo files that are remembered as left out.
         waiting: templates that the index file does not hold yet.
         bytes: size of the folder's files.
@@ -174,6 +177,8 @@ class GalleryInfo:
     dim: int
     detector_fingerprint: str
     threshold: float | None
+    calibrated_fpir: float | None
+    calibrated_strangers: int | None
     index_kind: str
     waiting: int
     bytes: int

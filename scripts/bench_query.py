@@ -208,7 +208,9 @@ def warm(bench: Bench) -> dict[str, Any]:
             return nearest_people(db.gallery, probe, K, DEFAULT_AGGREGATION).template_ids
 
         def answer(probe: Any) -> None:
-            db.gallery.store.describe([int(number) for number in search(probe).ravel()])
+            db.gallery.at_one_revision(
+                lambda: db.gallery.store.describe(search(probe).ravel().tolist())
+            )
 
         figures: dict[str, Any] = {}
         for name, work in (("search", search), ("identify after encoding", answer)):

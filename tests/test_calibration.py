@@ -86,7 +86,9 @@ def test_calibrate_on_strangers_and_decide_by_it(
 ) -> None:
     folder = strangers(tmp_path / "strangers", 30)
     assert db.threshold == shipped_for(6)
+    assert db.info().calibrated_fpir is None
     report = db.calibrate(folder, fpir=0.1)
+    assert (db.info().calibrated_fpir, db.info().calibrated_strangers) == (0.1, 30)
     assert (report.people, report.templates) == (6, 12)
     assert (report.strangers, report.strangers_photos) == (30, 30)
     # Every stranger's distance to the nearest person, by the door itself.

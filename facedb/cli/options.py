@@ -125,7 +125,7 @@ def deciding_options(command: _F) -> _F:
         type=SHARE,
         metavar="SHARE",
         help="Instead of a threshold, the share of strangers that may be accepted: 0.01 is one in "
-        "a hundred; needs facedb calibrate.",
+        "a hundred; by facedb calibrate, or by what the bundled encoder's card knows.",
     )
     return _with([share, aggregation_option()], threshold_option(command))
 
