@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -35,6 +36,9 @@ class Removal:
     folders: tuple[str, ...]
 
 
+_SPACES = re.compile(r"[\W_]+")
+
+
 class People:
     """The people of a gallery. A name may be an alias everywhere."""
 
@@ -55,12 +59,13 @@ class People:
             tuple(row for _, row in sorted(files.items()) if row.reason is not None),
         )
 
-    def alike(self, name: str) -> Person | None:
-        """Whose name is this one but for case, spaces and the like; None where it is there."""
-        if self.find(name) is not None:
+    def alike(self, name: str) -> str | None:
+        """A name that is this one but for case, spaces and the like; None where it is there."""
+        names = self._gallery.store.names()
+        wanted = _bare(name)
+        if unicodedata.normalize("NFC", name) in names:
             return None
-        people = self._gallery.store.people()
-        return next((person for person in people if _bare(person.name) == _bare(name)), None)
+        return min((other for other in names if _bare(other) == wanted), default=None)
 
     def rename(self, name: str, new: str) -> Person:
         """Give a person another name; the old one stays as an alias, so that indexing the same
@@ -156,7 +161,7 @@ def checked_name(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    return _SPACES.sub("", name).casefold()
 
 
 def _quoted(name: str) -> str:

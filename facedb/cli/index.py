@@ -65,8 +65,8 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
         other = db.people.alike(name) if db.exists else None
         report = db.enroll(name, photos, progress)
     if other is not None and report.enrolled:
-        merge = f"facedb people merge {quote(name)} {quote(other.name)}"
-        click.echo(f"{name} is new beside {other.name}; if they are one person: {merge}", err=True)
+        merge = f"facedb people merge {quote(name)} {quote(other)}"
+        click.echo(f"{name} is new beside {other}; if they are one person: {merge}", err=True)
     return _show(options, report, strict)
 
 

@@ -36,6 +36,7 @@ from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTe
 from facedb.store.tables import (
     READABLE_VERSIONS,
     SCHEMA_VERSION,
+    alias_table,
     file_table,
     gallery_table,
     identity_table,
@@ -312,6 +313,12 @@ class Store:
             )
             for identity_id, name in rows
         ]
+
+    def names(self) -> set[str]:
+        """Every name and alias."""
+        query = sa.union_all(sa.select(identity_table.c.name), sa.select(alias_table.c.name))
+        with self.reading() as connection:
+            return set(connection.execute(query).scalars())
 
     def __contains__(self, sha256: object) -> bool:
         """Whether a photo of this digest is enrolled."""
