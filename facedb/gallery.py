@@ -37,7 +37,7 @@ on_step: Callable[[str], None] = lambda step: None  # noqa: E731
 _SMALL = 1024  # proposals looked up one by one in the store rather than in tables of everything
 _SELDOM = 16  # so many times; whoever asks more often is served from memory
 _BLOCK = 1024  # probes searched for at once
-_RESCORED = 4096  # distances computed at once
+_RESCORED = 512  # distances computed at once: what the processor's cache holds
 _TRIES = 5
 
 _T = TypeVar("_T")
