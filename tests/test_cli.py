@@ -249,6 +249,11 @@ def test_an_encoder_that_needs_what_is_not_installed(photos: Path, tmp_path: Pat
     assert "pip install '.[cpu,train]'" in done.stderr
 
 
+def test_a_mistyped_command(capsys: Output) -> None:
+    assert run(["qurey", "x.jpg"]) == 2
+    assert "No such command 'qurey'. Did you mean query?" in capsys.readouterr().err
+
+
 def test_compare_needs_no_gallery(tmp_path: Path, photos: Path, capsys: Output) -> None:
     first, second = photos / "Person 0" / "0000.png", photos / "Person 0" / "0001.png"
     shared = ["--detector", "none", "-g", str(tmp_path / "none"), "-t", "0.3"]

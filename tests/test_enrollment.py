@@ -359,7 +359,9 @@ def test_interrupted_index_goes_on_where_it_was(tmp_path: Path) -> None:
     while not (tmp_path / "g" / "gallery.sqlite").exists() and run.poll() is None:
         time.sleep(0.02)
     time.sleep(1.0)
-    run.send_signal(signal.SIGINT)
+    for _ in range(4):
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.02)
     _, stderr = run.communicate(timeout=60)
     db = facedb.open(tmp_path / "g", CROPS)
     kept = db.gallery.store.count()
