@@ -309,7 +309,7 @@ def _unchanged(entry: PersonPhoto, row: FileRow) -> bool:
         and (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
         and row.identity == entry.identity
         and not (row.reason or "").startswith(SAME_PHOTO)
-        and row.reason not in reasons.MAY_PASS
+        and not reasons.may_pass(row.reason or "")
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from functools import cache
+from importlib.util import find_spec
 from typing import Final
 
 MISSING: Final = "no such file"
@@ -33,8 +35,12 @@ REASONS: Final = (
 """Every reason that a PhotoError or a Skipped carries."""
 
 
-MAY_PASS: Final = (DENIED, UNREADABLE, NO_HEIC, NO_AVIF)
-"""Those that are not the file's own: it is read again although it has not changed."""
+@cache
+def may_pass(reason: str) -> bool:
+    """Whether it was not the file's own fault: it is read again although it has not changed."""
+    if reason == NO_HEIC:  # which would be read whole, each time for nothing
+        return find_spec("pillow_heif") is not None
+    return reason in (DENIED, UNREADABLE)
 
 
 def reason_of(error: OSError | ValueError) -> str:
