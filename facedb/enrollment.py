@@ -93,16 +93,16 @@ def index_folder(
         prune: also remove the templates whose files below `folder` are gone.
 
     Raises:
-        InputError: all of them are gone.
+        InputError: `folder` is empty, as one is where a drive is not mounted.
     """
     began = time.monotonic()
     top = os.path.abspath(folder)
     walk = walk_people(top)
     known = gallery.store.files_under(top)
-    if prune and known and not walk.entries:
+    if prune and known and not os.listdir(top):
         raise InputError(
-            f"{top}: no photo is left here of the {len(known)} that were: is a drive not mounted? "
-            "Nothing was removed; to remove a person: facedb people remove NAME"
+            f"{top}: this folder is empty, and {len(known)} files of it are known: is a drive not "
+            "mounted? Nothing was removed; if they are to go, put any file there and prune again"
         )
     report = IndexReport(photos=len(walk.entries))
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
@@ -204,11 +204,6 @@ class _Enroller:
             rows, templates = self._sorted_out(batch, writer)
             writer.add_templates(templates)
             writer.put_files(rows)
-            # A copy of a photo whose file is gone is that photo, moved.
-            new = {template.sha256 for template in templates}
-            copies = [row.sha256 for row in rows if row.sha256 and row.sha256 not in new]
-            paths = writer.paths_of_photos(copies)
-            writer.forget_files([path for path in paths if not os.path.exists(path)])
             self._report.removed += writer.remove_orphans(self._replaced(rows))
         self._count(rows, templates, batch)
 

@@ -148,10 +148,15 @@ class Gallery:
 
     def check(self) -> list[str]:
         """Read every byte of store and snapshot; what is wrong, in words. Empty when sound."""
-        return self.store.integrity() + self.at_one_revision(self._check_snapshot)
+        wrong = self.store.integrity()
+        for _ in range(_TRIES):
+            state = self.store.state()
+            found = self._check_snapshot(state)
+            if not found or self.store.state() == state:
+                return wrong + found
+        return [*wrong, "somebody kept writing while the index file was checked: check it again"]
 
-    def _check_snapshot(self) -> list[str]:
-        state = self.store.state()
+    def _check_snapshot(self, state: State) -> list[str]:
         if state.snapshot is None:
             return []
         try:
@@ -301,18 +306,21 @@ class Gallery:
                 self._refresh()
 
     def _refresh(self) -> None:
-        state = self.store.state()
-        self.store.check_encoder(state.made_by)
         # Forgotten until it is whole: an error on the way must not leave half a view.
         view, self._view = self._view, None
-        if view is not None and view.revision == state.revision:
-            self._view = view
-            return
-        # Removals older than the published snapshot are no longer on record, nor is anything that
-        # a re-encoding replaced, which leaves no snapshot.
-        if view is None or state.snapshot is None or state.snapshot.revision > view.revision:
-            view = self._opened(state)
-        self._caught_up(view.index, view.revision, state)
+        while True:
+            state = self.store.state()
+            self.store.check_encoder(state.made_by)
+            if view is not None and view.revision == state.revision:
+                self._view = view
+                return
+            # Removals older than the published snapshot are no longer on record.
+            if view is None or (state.snapshot and state.snapshot.revision > view.revision):
+                view = self._opened(state)
+            self._caught_up(view.index, view.revision, state)
+            if self.store.state().snapshot == state.snapshot:
+                break
+            view = None
         cache = search_cache(view.index, self._device)
         self._view = _View(view.index, cache, state.revision, view.verified)
 

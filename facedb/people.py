@@ -59,6 +59,10 @@ class People:
             tuple(row for _, row in sorted(files.items()) if row.reason is not None),
         )
 
+    def known(self, name: str) -> bool:
+        """Whether somebody has this name or alias, or has files that were all refused."""
+        return self.find(name) is not None or bool(self._gallery.store.files_of([name]))
+
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
         names = self._gallery.store.names()

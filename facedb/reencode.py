@@ -6,9 +6,10 @@ puts them in place. A run that was interrupted goes on where it was.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facedb.encoder import Encoder
 from facedb.enrollment import COMMIT_SECONDS, NO_FACE, Progress, Refusal
@@ -53,7 +54,9 @@ def reencode(
     failed: dict[int, Refusal] = {}
     while True:
         waiting = store.templates_to_reencode(pin.made_by)
-        todo = [template for template in waiting if template.template_id not in failed]
+        todo = _found_again(
+            store, [template for template in waiting if template.template_id not in failed]
+        )
         failed |= _encode_all(store, encoder, detector, pin, todo, progress)
         if failed and not drop_missing:
             raise InputError(_refused(failed, store))
@@ -62,6 +65,17 @@ def reencode(
         if done:
             dropped = tuple(failed[number] for number in sorted(failed))
             return ReencodeReport(store.count(), dropped, time.monotonic() - began)
+
+
+def _found_again(store: Store, templates: list[StoredTemplate]) -> list[StoredTemplate]:
+    """The same templates, by another file of the same photo where the one named is gone."""
+    gone = [template.sha256 for template in templates if not os.path.exists(template.photo)]
+    others = store.paths_of(gone)
+    found = []
+    for template in templates:
+        there = [path for path in others.get(template.sha256, ()) if os.path.exists(path)]
+        found.append(replace(template, photo=min(there)) if there else template)
+    return found
 
 
 def _encode_all(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,15 @@ SHOWN = 10
 
 
 def as_json(schema: str, result: Any, **more: Any) -> str:
-    """One line of JSON: the result's own fields behind the schema's name; never NaN."""
+    """One line of JSON: the result's own fields behind the schema's name; never NaN.
+
+    In ASCII where the output is not UTF-8, which could not show every name.
+    """
+    utf_8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     fields = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
     return json.dumps(
         _finite({"schema": f"facedb.{schema}/1", **fields, **more}),
-        ensure_ascii=False,
+        ensure_ascii=not utf_8,
         allow_nan=False,
     )
 

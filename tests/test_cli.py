@@ -235,6 +235,14 @@ def test_a_name_that_the_output_cannot_show(gallery: str) -> None:
         check=True,
     )
     assert b"\\u0412\\u0438" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "facedb", "people", "list", "-g", gallery, "--json"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    shown = [person["name"] for person in json.loads(done.stdout)["people"]]
+    assert "Виктор" in shown
 
 
 def test_an_encoder_that_needs_what_is_not_installed(photos: Path, tmp_path: Path) -> None:
@@ -250,6 +258,7 @@ def test_an_encoder_that_needs_what_is_not_installed(photos: Path, tmp_path: Pat
 
 
 def test_a_mistyped_command(capsys: Output) -> None:
+    assert run(["--", "--json"]) == 2
     assert run(["qurey", "x.jpg"]) == 2
     assert "No such command 'qurey'. Did you mean query?" in capsys.readouterr().err
 

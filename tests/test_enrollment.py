@@ -119,9 +119,11 @@ def test_an_emptied_folder_is_not_pruned(db: FaceDB, photos: Path) -> None:
     before = names(db)
     photos.rename(photos.with_name("unmounted"))
     photos.mkdir()
-    with pytest.raises(InputError, match=r"no photo is left here of the 12 .* not mounted"):
+    with pytest.raises(InputError, match=r"this folder is empty, and 12 files .* not mounted"):
         db.index_folder(photos, prune=True)
     assert names(db) == before
+    (photos / "meant.txt").touch()
+    assert db.index_folder(photos, prune=True).removed == 12
 
 
 def test_a_moved_folder_is_the_same_photos_in_another_place(
@@ -133,11 +135,7 @@ def test_a_moved_folder_is_the_same_photos_in_another_place(
         photos = photos.rename(new)
         report = db.index_folder(photos)
         assert (report.enrolled, report.duplicates, report.refused) == (0, 12, [])
-        assert {Path(t.photo).parent.parent for t in db.people.show("Person 3").templates} == {new}
-    assert db.reencode().reencoded == 12
-    shutil.rmtree(photos / "Person 3")
-    assert db.index_folder(photos, prune=True).removed == 2
-    assert "Person 3" not in names(db)
+        assert db.reencode().reencoded == 12
 
 
 def test_what_the_file_was_not_to_blame_for_is_tried_again(db: FaceDB, photos: Path) -> None:

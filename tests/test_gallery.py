@@ -39,11 +39,12 @@ from facedb.errors import (
     UnknownIdentity,
 )
 from facedb.gallery import Gallery
+from facedb.index.faiss import build
 from facedb.lock import ReadWriteLock
 from facedb.operating import Operating
 from facedb.people import People
 from facedb.pipeline import Encoded
-from facedb.store import FILE_NAME, NewTemplate, Store
+from facedb.store import FILE_NAME, NewTemplate, State, Store
 from facedb.types import Face
 
 TESTS = Path(__file__).parent
@@ -197,6 +198,42 @@ def test_a_merge_between_two_reads_of_one_answer(
     assert [found.identity for found in answer.faces[0].candidates] == ["person000", "person002"]
 
 
+def test_a_snapshot_published_between_two_reads_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g", 9, 3)
+    assert_equals_brute_force(gallery)
+    other = Gallery.open(tmp_path / "g")
+    state, left = gallery.store.state, ["person004"]
+
+    def settled_meanwhile() -> State:
+        found = state()
+        if left:
+            People(other).remove(left.pop())
+        return found
+
+    add(gallery, people(1, 1, seed=6), ["new"], "new")
+    monkeypatch.setattr(gallery.store, "state", settled_meanwhile)
+    assert_equals_brute_force(gallery)
+    gallery.publish()
+    assert gallery.check() == []
+    left += ["person005"]  # while the index file is checked
+    assert gallery.check() == []
+
+
+def test_a_gallery_without_a_snapshot_is_caught_up_and_not_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    reader = Gallery.open(tmp_path / "g")
+    built = []
+    monkeypatch.setattr("facedb.gallery.build", lambda *given: built.append(1) or build(*given))
+    for turn in range(5):
+        add(gallery, people(3, 1, seed=turn), ["a", "b", "c"], f"{turn}")
+        assert_equals_brute_force(reader)
+    assert len(built) == 1
+
+
 def test_the_view_is_dropped_between_its_making_and_its_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +287,8 @@ def test_re_encoding_by_the_same_encoder_while_somebody_has_the_gallery_open(
             },
         )
         assert writer.change_encoder(PIN, [5])
+    assert_equals_brute_force(gallery)
+    People(other).remove("person003")  # before anybody published the new vectors
     assert_equals_brute_force(gallery)
     gallery.publish()
     assert gallery.check() == []

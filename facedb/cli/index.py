@@ -16,11 +16,7 @@ _INDEX_KIND = click.option(
     show_default=True,
     help="For a new gallery: flat is exact, ivf is faster above a million templates.",
 )
-_STRICT = click.option(
-    "--strict",
-    is_flag=True,
-    help="Exit with 4 when a photo was left out, and not only when all were.",
-)
+_STRICT = click.option("--strict", is_flag=True, help="Exit with 4 when a photo was left out.")
 
 
 @click.command("index")
@@ -67,7 +63,8 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
     if other is not None and report.enrolled:
         merge = f"facedb people merge {quote(name)} {quote(other)}"
         click.echo(f"{name} is new beside {other}; if they are one person: {merge}", err=True)
-    return _show(options, report, strict)
+    nothing = report.enrolled + report.duplicates == 0
+    return _show(options, report, strict or nothing)
 
 
 def _show(options: Shared, report: object, strict: bool) -> int:
@@ -80,5 +77,4 @@ def _show(options: Shared, report: object, strict: bool) -> int:
         click.echo(as_json("index", report))
     else:
         click.echo(index_text(report, options.gallery))
-    nothing = not report.enrolled + report.duplicates + report.unchanged
-    return 4 if report.refused and (strict or nothing) else 0
+    return 4 if strict and report.refused else 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import io
 import logging
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -30,6 +32,9 @@ _COMMANDS = {
 }
 
 
+_PATIENCE = 2.0  # seconds after a Ctrl-C in which another says nothing new
+
+
 class _Commands(click.Group):
     """Loads a command's module when it is asked for."""
 
@@ -46,13 +51,14 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], _COMMANDS, 1)
-            meant = "".join(f" Did you mean {name}?" for name in near)
+            near = get_close_matches(name, _COMMANDS, 1)
+            meant = "".join(f" Did you mean {command}?" for command in near)
             raise click.UsageError(error.message + meant, ctx) from error
 
 
@@ -73,16 +79,22 @@ def facedb() -> None:
     """
 
 
-def _interrupt_once(*_: object) -> None:
-    # What was computed is being committed then, and threads are waited for.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class _Interrupt:
+    """What was computed is being committed after a Ctrl-C: pressed twice, it is still one."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, *_: object) -> None:
+        before, self._last = self._last, time.monotonic()
+        if self._last - before > _PATIENCE:
+            raise KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command line and exit."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGINT, _Interrupt())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the output cannot show is no fault
             stream.reconfigure(errors="backslashreplace")
@@ -90,6 +102,8 @@ def main() -> None:
     handler.setFormatter(logging.Formatter("facedb: %(message)s"))
     logging.getLogger("facedb").addHandler(handler)
     code = run()
+    if isinstance(signal.getsignal(signal.SIGINT), _Interrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near
     gc.freeze()  # nothing for Python's last collection, which a short command would feel
     sys.exit(code)
 
@@ -98,7 +112,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command, sys.argv's by default, and return its exit code."""
     try:
         result = facedb.main(arguments, prog_name="facedb", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()

@@ -7,6 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
+from PIL import features
+
 MISSING: Final = "no such file"
 DENIED: Final = "permission denied"
 SYMLINK_LOOP: Final = "symlink loop"
@@ -40,6 +42,8 @@ def may_pass(reason: str) -> bool:
     """Whether it was not the file's own fault: it is read again although it has not changed."""
     if reason == NO_HEIC:  # which would be read whole, each time for nothing
         return find_spec("pillow_heif") is not None
+    if reason == NO_AVIF:
+        return bool(features.check("avif"))
     return reason in (DENIED, UNREADABLE)
 
 

@@ -357,6 +357,16 @@ class Store:
             found |= self._files(sa.select(file_table).where(file_table.c.path.in_(block)))
         return found
 
+    def paths_of(self, digests: Sequence[str]) -> dict[str, list[str]]:
+        """sha256 -> every remembered file of that photo, for those that have one."""
+        found: dict[str, list[str]] = {}
+        with self.reading() as connection:
+            for block in blocks(digests):
+                query = sa.select(file_table.c.sha256, file_table.c.path)
+                for row in connection.execute(query.where(file_table.c.sha256.in_(block))):
+                    found.setdefault(row[0], []).append(row[1])
+        return found
+
     def files_of(self, names: Sequence[str]) -> dict[str, FileRow]:
         """path -> what is remembered of the file, for the files in folders of these names."""
         return self._files(sa.select(file_table).where(file_table.c.identity.in_(names)))

@@ -80,14 +80,6 @@ class Writer:
                 found[row[0]] = row[1]
         return found
 
-    def paths_of_photos(self, digests: Sequence[str]) -> list[str]:
-        """Every remembered file of these photos."""
-        found: list[str] = []
-        for block in blocks(digests):
-            query = sa.select(file_table.c.path).where(file_table.c.sha256.in_(block))
-            found += self._connection.execute(query).scalars()
-        return found
-
     def add_templates(self, templates: Sequence[NewTemplate]) -> None:
         """Insert templates; their photos must not be enrolled already."""
         identities = self._identities_made(sorted({t.identity for t in templates}))
@@ -123,6 +115,8 @@ class Writer:
         missing = sa.select(old.id).where(old.id.not_in(ready))
         if set(self._connection.execute(missing).scalars()) - set(drop):
             return False
+        # Whoever has the old vectors in memory is to drop them all.
+        self._record_removal(sa.true())
         # Without their rows the photos would pass for read when they come back.
         dropped = sa.select(old.sha256).where(old.id.not_in(ready))
         self._connection.execute(sa.delete(file_table).where(file_table.c.sha256.in_(dropped)))
@@ -134,7 +128,7 @@ class Writer:
         self._connection.execute(
             sa.update(template_table).values(revision=self.revision, **replaced)
         )
-        for table in (reencoded_table, removal_table, operating_point_table, probe_table):
+        for table in (reencoded_table, operating_point_table, probe_table):
             self._connection.execute(sa.delete(table))
         self._connection.execute(sa.update(gallery_table).values(**asdict(pin)))
         self._remove_empty_identities()
@@ -187,10 +181,13 @@ class Writer:
         )
         return removed
 
-    def _remove_templates(self, condition: sa.ColumnElement[bool]) -> int:
+    def _record_removal(self, condition: sa.ColumnElement[bool]) -> None:
         doomed = sa.select(template_table.c.id, sa.literal(self.revision)).where(condition)
-        insert = sa.insert(removal_table).from_select(["template_id", "revision"], doomed)
-        self._connection.execute(insert)
+        insert = sa.insert(removal_table).prefix_with("OR REPLACE")
+        self._connection.execute(insert.from_select(["template_id", "revision"], doomed))
+
+    def _remove_templates(self, condition: sa.ColumnElement[bool]) -> int:
+        self._record_removal(condition)
         result = self._connection.execute(sa.delete(template_table).where(condition))
         # Kept probes don't say whose they are: they may be of whoever goes.
         self._connection.execute(sa.delete(probe_table))
