@@ -24,7 +24,7 @@ def first_of_each(identity_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def taken(values: NDArray[_T], columns: NDArray[np.int64]) -> NDArray[_T]:
-    """[m, c]: of each row the values in its columns; np.take_along_axis in a fifth of the time."""
+    """[m, c]: of each row the values in its columns: np.take_along_axis, which is slow for few."""
     return values[np.arange(len(columns))[:, None], columns]
 
 

@@ -56,6 +56,9 @@ DEFAULT_GALLERY = "facedb.gallery"
 PhotoLike = str | os.PathLike[str] | NDArray[np.uint8] | Photo
 """A file, pixels uint8[H, W, 3] RGB in memory, or a Photo."""
 
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""One file or folder, or several."""
+
 
 class FaceDB:
     """A gallery with the encoder and the detector it was made with.
@@ -214,7 +217,7 @@ class FaceDB:
     def enroll(
         self,
         name: str,
-        photos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        photos: Paths,
         progress: Progress | None = None,
     ) -> IndexReport:
         """Enroll photos of one person, the largest face of each: files, or folders of them."""
@@ -247,15 +250,13 @@ class FaceDB:
         Raises:
             PhotoError: the photo cannot be read.
         """
-        if k < 1:
-            raise InputError(f"k={k}: how many people to name, 1 or more")
         _ = self.gallery
         encoded = encode_photo(_photo(photo), self.detector, self.encoder, faces)
         return list(self._answers([encoded], k, threshold)[0].faces)
 
     def identify_photos(
         self,
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        paths: Paths,
         k: int = 5,
         faces: Which = "all",
         threshold: float | None = None,
@@ -360,6 +361,8 @@ class FaceDB:
     def _answers(
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
+        if k < 1:
+            raise InputError(f"k={k}: how many people to name, 1 or more")
         by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
         return answers(encoded, self.gallery, by, self.settings.aggregation, k)
 
@@ -395,7 +398,7 @@ def open(
     return FaceDB(folder, settings)
 
 
-def _paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+def _paths(given: Paths) -> Iterator[str]:
     for path in [given] if isinstance(given, str | os.PathLike) else given:
         yield os.fspath(path)
 

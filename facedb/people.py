@@ -6,10 +6,13 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
+from shlex import quote
 
 from facedb.errors import InputError, UnknownIdentity
 from facedb.gallery import Gallery
 from facedb.store import FileRow, Person, StoredTemplate
+
+_SPACES = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,6 @@ class Removal:
     folders: tuple[str, ...]
 
 
-_SPACES = re.compile(r"[\W_]+")
-
-
 class People:
     """The people of a gallery. A name may be an alias everywhere."""
 
@@ -59,16 +59,16 @@ class People:
             tuple(row for _, row in sorted(files.items()) if row.reason is not None),
         )
 
-    def known(self, name: str) -> bool:
-        """Whether somebody has this name or alias, or has files that were all refused."""
-        return self.find(name) is not None or bool(self._gallery.store.files_of([name]))
+    def refused(self, name: str) -> bool:
+        """Whether files are remembered under this name though nobody of it is enrolled."""
+        return bool(self._gallery.store.files_of([name]))
 
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
         names = self._gallery.store.names()
-        wanted = _bare(name)
         if unicodedata.normalize("NFC", name) in names:
             return None
+        wanted = _bare(name)
         return min((other for other in names if _bare(other) == wanted), default=None)
 
     def rename(self, name: str, new: str) -> Person:
@@ -86,7 +86,7 @@ class People:
         if taken is not None and taken.identity_id != person.identity_id:
             raise InputError(
                 f"{new} is somebody else in this gallery; if they are one person: "
-                f"facedb people merge {_quoted(person.name)} {_quoted(taken.name)}"
+                f"facedb people merge {quote(person.name)} {quote(taken.name)}"
             )
         with self._gallery.writing() as writer:
             writer.rename_identity(person.identity_id, person.name, new)
@@ -166,7 +166,3 @@ def checked_name(name: str) -> str:
 
 def _bare(name: str) -> str:
     return _SPACES.sub("", name).casefold()
-
-
-def _quoted(name: str) -> str:
-    return f"'{name}'" if " " in name else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from facedb.aggregation import DEFAULT_AGGREGATION, Aggregation
+from facedb.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation
 from facedb.device import Device
 from facedb.errors import InputError
 from facedb.index import IndexKind
@@ -42,7 +42,7 @@ class Settings:
         for name, value, words in (
             ("device", self.device, get_args(Device)),
             ("index", self.index, get_args(IndexKind)),
-            ("aggregation", self.aggregation, get_args(Aggregation)),
+            ("aggregation", self.aggregation, AGGREGATIONS),
         ):
             if value not in words:
                 raise InputError(f"{name}={value!r}: it is one of {', '.join(words)}")

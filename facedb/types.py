@@ -160,8 +160,8 @@ class GalleryInfo:
 
     Attributes:
         threshold: the largest distance that accepts, in [0, 2]; None when nobody calibrated one.
-        calibrated_fpir, calibrated_strangers: the share of strangers that it accepts, and of how
-            many; None where it is the encoder's own.
+        calibrated_fpir, calibrated_strangers: of the gallery's own calibration, the share of
+            strangers that it accepts, and of how many; None where there is none.
         refused: photo files that are remembered as left out.
         waiting: templates that the index file does not hold yet.
         bytes: size of the folder's files.

@@ -98,11 +98,10 @@ def remove_command(options: Shared, name: str, yes: bool) -> int:
     """
     with options.open() as db:
         found = db.people.find(name)
-        if not yes and db.people.known(name):
-            whom = name
-            if found is not None and found.name != name:
-                whom = f"{found.name}, to whom {name} leads,"
-            held = counted(found.templates if found is not None else 0, "template")
+        if not yes and (found is not None or db.people.refused(name)):
+            own = name if found is None else found.name
+            whom = name if own == name else f"{own}, to whom {name} leads,"
+            held = counted(0 if found is None else found.templates, "template")
             if not click.confirm(f"remove {whom} and all that is theirs ({held})?", err=True):
                 click.echo("nobody was removed", err=True)
                 return 1
