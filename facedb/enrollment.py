@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
+from facedb.lookalikes import Lookalike, lookalikes
+from facedb.operating import operating
 from facedb.photos import PeopleWalk, PersonPhoto, reasons, walk_people, walk_photos
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import FileRow, NewTemplate, Writer
@@ -60,6 +63,8 @@ class IndexReport:
         several_faces: photos with more than one face; the largest was taken.
         poor: new templates of faces that are hard to recognise, which another photo would serve
             better.
+        lookalikes: new templates that look like somebody else, and unlike their own person's other
+            photos: a wrong folder, or a bystander who was larger.
         seconds: wall time.
     """
 
@@ -72,6 +77,7 @@ class IndexReport:
     refused: list[Refusal] = field(default_factory=list)
     several_faces: list[str] = field(default_factory=list)
     poor: list[PoorFace] = field(default_factory=list)
+    lookalikes: list[Lookalike] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -95,7 +101,7 @@ def index_folder(
     Raises:
         InputError: `folder` is empty, as one is where a drive is not mounted.
     """
-    began = time.monotonic()
+    began, since = time.monotonic(), gallery.store.revision()
     top = os.path.abspath(folder)
     walk = walk_people(top)
     known = gallery.store.files_under(top)
@@ -124,11 +130,8 @@ def index_folder(
             report.refused = [item for item in report.refused if item.path not in freed]
             again = [entry for entry in walk.entries if entry.path in freed]
             _Enroller(gallery, encoder, detector, report, known).run(again, None)
-    gallery.settle()
     report.refused.sort(key=lambda refusal: refusal.path)
-    report.people = gallery.store.count_people()
-    report.seconds = time.monotonic() - began
-    return report
+    return _finished(report, gallery, encoder, began, since)
 
 
 def enroll_photos(
@@ -140,15 +143,25 @@ def enroll_photos(
     progress: Progress | None = None,
 ) -> IndexReport:
     """Enroll photo files, or all photos of folders, under a name; otherwise as `index_folder`."""
-    began = time.monotonic()
+    began, since = time.monotonic(), gallery.store.revision()
     walk = walk_photos(photos)
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
     report = IndexReport(photos=len(entries))
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
     known = gallery.store.files_at([entry.path for entry in entries])
     _Enroller(gallery, encoder, detector, report, known).run(entries, progress)
+    return _finished(report, gallery, encoder, began, since)
+
+
+def _finished(
+    report: IndexReport, gallery: Gallery, encoder: Encoder, began: float, since: int
+) -> IndexReport:
+    """The report of what was enrolled after the revision `since`, once the gallery is settled."""
     gallery.settle()
     report.people = gallery.store.count_people()
+    if report.enrolled:
+        limit = operating(gallery.store, encoder, DEFAULT_AGGREGATION).threshold
+        report.lookalikes = [] if limit is None else lookalikes(gallery, since, limit)
     report.seconds = time.monotonic() - began
     return report
 

@@ -108,6 +108,18 @@ def index_text(report: IndexReport, gallery: str) -> str:
         lines.append(f"{poor} hard to recognise; other photos of these people would serve better:")
         worst = sorted(report.poor, key=lambda face: face.quality.chance)
         lines += _some([f"  {poor_words(face.quality)}: {face.path}" for face in worst])
+    if report.lookalikes:
+        looks = counted(len(report.lookalikes), "enrolled face looks", "enrolled faces look")
+        lines.append(
+            f"{looks} like somebody else and unlike the person's other photos (a wrong folder, or "
+            "a bystander?):"
+        )
+        lines += _some(
+            [
+                f"  {one.path}: like {one.other} ({one.distance:.2f} from {one.photo})"
+                for one in report.lookalikes
+            ]
+        )
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ LAYERS = [
     ["photos", "store", "index", "encoder", "alignment", "detections"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
-    ["pipeline", "training", "study"],
+    ["lookalikes", "pipeline", "training", "study"],
     ["enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],

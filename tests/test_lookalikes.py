@@ -1,0 +1,85 @@
+"""Which enrolled photos look like somebody else: the rule by brute force, and the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vectors import add, filled, people, stored
+
+from facedb.cli.main import run
+from facedb.gallery import Gallery
+from facedb.lookalikes import lookalikes
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
+
+
+def by_brute_force(gallery: Gallery, new: set[int], limit: float) -> dict[int, tuple[int, float]]:
+    """template id -> (the nearest template of somebody else, how far that is)."""
+    rows = stored(gallery)
+    found: dict[int, tuple[int, float]] = {}
+    for number in new:
+        owner, vector = rows[number]
+        apart = {
+            other: float(np.linalg.norm(vector - rows[other][1]))
+            for other in rows
+            if other != number
+        }
+        own = [apart[other] for other in apart if rows[other][0] == owner]
+        near, other = min((apart[other], other) for other in apart if rows[other][0] != owner)
+        if own and min(own) > limit and near <= limit:
+            found[number] = other, near
+    return found
+
+
+@pytest.mark.parametrize("block", [3, 256])
+def test_the_new_who_look_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("facedb.lookalikes._BLOCK", block)
+    gallery = filled(tmp_path / "g", 30, 3)
+    before, old = gallery.store.revision(), set(stored(gallery))
+    # More photos of the same thirty, every fourth of them under the name of the next person; one
+    # person more has a single photo, which looks like the first's.
+    new = people(30, 4)
+    names = [f"person{(n // 4 + (n % 4 == 0)) % 30:03}" for n in range(len(new))]
+    add(gallery, np.concatenate([new, new[1:2]]), [*names, "single"], prefix="new")
+    limit = 0.9
+    expected = by_brute_force(gallery, set(stored(gallery)) - old, limit)
+    found = lookalikes(gallery, before, limit)
+    described = gallery.store.describe(list(stored(gallery)))
+    assert 10 < len(expected) < 60
+    assert {one.path: (one.identity, one.other, one.photo) for one in found} == {
+        described[number].photo: (
+            described[number].identity,
+            described[other].identity,
+            described[other].photo,
+        )
+        for number, (other, _) in expected.items()
+    }
+    assert sorted(one.distance for one in found) == pytest.approx(
+        sorted(near for _, near in expected.values())
+    )
+    assert [one.path for one in found] == sorted(one.path for one in found)
+    assert lookalikes(gallery, gallery.store.revision(), limit) == []
+
+
+def test_index_names_a_photo_in_the_wrong_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, gallery = tmp_path / "photos", ["-g", str(tmp_path / "g")]
+    shutil.copytree(SAMPLE, photos)
+    assert run(["index", str(photos), *gallery, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lookalikes"] == []
+    strayed = photos / "Gregor_Waldmoor" / "stray.jpg"
+    shutil.move(photos / "Mira_Solene" / "02.jpg", strayed)
+    assert run(["index", str(photos), *gallery, "--prune"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 enrolled face looks like somebody else" in printed
+    assert f"  {strayed}: like Mira_Solene (0." in printed
+    # It is said of what is new.
+    assert run(["index", str(photos), *gallery, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lookalikes"] == []
