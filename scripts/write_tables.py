@@ -88,6 +88,25 @@ def by_severity(figures: Json) -> str:
     return markdown(["severity", *KINDS], rows)
 
 
+def lookalikes(found: Json) -> str:
+    """Photos in a wrong folder, and those named for them: a row a size of gallery."""
+    rows = []
+    for people, row in found["by_people"].items():
+        rows.append([
+            f"{int(people):,}",
+            f"{row['strayed']:,} of {row['photos']:,}",
+            f"{percent(row['share_of_strayed_named'])} {interval(row['share_interval'])}",
+            percent(row["strayed_named_right"] / row["strayed_named"]),
+            f"{row['near_a_strayed_photo_of_theirs']:,}",
+            f"{row['others_named']:,} ({percent(row['share_of_others_named'], 2)} %)",
+        ])  # fmt: skip
+    heads = [
+        *("people", "in the wrong folder, all draws", "of these named, %"),
+        *("of the named, by who they are, %", "named beside one of these", "others named"),
+    ]
+    return markdown(heads, rows)
+
+
 def facecom(figures: Json) -> str:
     rows = []
     for peer in PEERS:
@@ -356,6 +375,7 @@ def main(results: Path, docs: Path) -> None:
         "beside dlib, rank-1": by_kind(lfw, "beside_dlib", with_dlib, rank_1),
         "beside dlib, DIR": by_kind(lfw, "beside_dlib", with_dlib, dir_1),
         "facecom": facecom(read(results, "evaluation-facecom")),
+        "lookalikes": lookalikes(read(results, "lookalikes")),
     })  # fmt: skip
     fill(docs / "models.md", {
         "reached": reached(lfw),
