@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
@@ -16,6 +17,7 @@ from facedb.pipeline import Encoded
 from facedb.store import StoredTemplate
 from facedb.types import (
     Candidate,
+    Comparison,
     Embeddings,
     Face,
     Hits,
@@ -67,6 +69,24 @@ def answers(
         )
         for photo in encoded
     ]
+
+
+def compared(one: Encoded, other: Encoded, operating: Operating) -> Comparison:
+    """Whether the first faces of two photos are of one person."""
+    change = one.embeddings[0].astype(np.float64) - other.embeddings[0]
+    distance, curve = float(np.linalg.norm(change)), operating.curve
+    first, second = (next(iter(photo.qualities), None) for photo in (one, other))
+    told = not any(quality is not None and quality.unrecognisable for quality in (first, second))
+    decided = told and operating.threshold is not None
+    return Comparison(
+        distance,
+        operating.threshold,
+        accepts(distance, operating.threshold) if decided else None,
+        None if curve is None else curve.share(distance),
+        None if curve is None else curve.people,
+        (one.faces_found, other.faces_found),
+        (first, second),
+    )
 
 
 def nearest_people(gallery: Gallery, probes: Embeddings, k: int, aggregation: Aggregation) -> Hits:
@@ -146,6 +166,8 @@ def _decided(
     quality: Quality | None,
 ) -> Identification:
     best, limit = candidates[0] if candidates else None, operating.threshold
-    identity = best.identity if best is not None and accepts(best.distance, limit) else None
     strangers = None if operating.curve is None else operating.curve.people
-    return Identification(identity, limit, candidates, face.box, face.score, strangers, quality)
+    found = Identification(None, limit, candidates, face.box, face.score, strangers, quality)
+    if best is None or found.unrecognisable or not accepts(best.distance, limit):
+        return found
+    return replace(found, identity=best.identity)

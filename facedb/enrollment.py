@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
 from facedb.lookalikes import Lookalike, lookalikes
-from facedb.operating import operating
 from facedb.photos import PeopleWalk, PersonPhoto, reasons, walk_people, walk_photos
 from facedb.pipeline import Encoded, encode_photos
+from facedb.quality import UNRECOGNISABLE
 from facedb.store import FileRow, NewTemplate, Writer
 from facedb.types import Quality
 
@@ -87,6 +86,7 @@ def index_folder(
     detector: Detector,
     folder: str,
     *,
+    threshold: Callable[[], float | None],
     prune: bool = False,
     progress: Progress | None = None,
 ) -> IndexReport:
@@ -96,6 +96,7 @@ def index_folder(
     it was, having lost at most the last ten seconds.
 
     Args:
+        threshold: by which distance the gallery decides, asked once everybody is enrolled.
         prune: also remove the templates whose files below `folder` are gone.
 
     Raises:
@@ -131,7 +132,7 @@ def index_folder(
             again = [entry for entry in walk.entries if entry.path in freed]
             _Enroller(gallery, encoder, detector, report, known).run(again, None)
     report.refused.sort(key=lambda refusal: refusal.path)
-    return _finished(report, gallery, encoder, began, since)
+    return _finished(report, gallery, threshold, began, since)
 
 
 def enroll_photos(
@@ -140,6 +141,8 @@ def enroll_photos(
     detector: Detector,
     name: str,
     photos: Iterable[str],
+    *,
+    threshold: Callable[[], float | None],
     progress: Progress | None = None,
 ) -> IndexReport:
     """Enroll photo files, or all photos of folders, under a name; otherwise as `index_folder`."""
@@ -150,18 +153,24 @@ def enroll_photos(
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
     known = gallery.store.files_at([entry.path for entry in entries])
     _Enroller(gallery, encoder, detector, report, known).run(entries, progress)
-    return _finished(report, gallery, encoder, began, since)
+    return _finished(report, gallery, threshold, began, since)
 
 
 def _finished(
-    report: IndexReport, gallery: Gallery, encoder: Encoder, began: float, since: int
+    report: IndexReport,
+    gallery: Gallery,
+    threshold: Callable[[], float | None],
+    began: float,
+    since: int,
 ) -> IndexReport:
     """The report of what was enrolled after the revision `since`, once the gallery is settled."""
     gallery.settle()
     report.people = gallery.store.count_people()
     if report.enrolled:
-        limit = operating(gallery.store, encoder, DEFAULT_AGGREGATION).threshold
-        report.lookalikes = [] if limit is None else lookalikes(gallery, since, limit)
+        limit = threshold()
+        found = [] if limit is None else lookalikes(gallery, since, limit)
+        poor = {face.path for face in report.poor}  # of these it says little
+        report.lookalikes = [one for one in found if one.path not in poor]
     report.seconds = time.monotonic() - began
     return report
 
@@ -245,6 +254,8 @@ class _Enroller:
                 owner = owners.get(result.sha256)
                 if owner is None and not result.faces:
                     reason = NO_FACE
+                elif owner is None and result.qualities and result.qualities[0].unrecognisable:
+                    reason = UNRECOGNISABLE
                 elif owner is None:
                     owners[result.sha256] = person
                     templates.append(_template(entry.identity, result))

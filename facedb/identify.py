@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facedb.answers import answers
-from facedb.decision import accepts
+from facedb.answers import answers, compared
 from facedb.describe import describe
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
@@ -162,12 +161,16 @@ class FaceDB:
         Raises:
             InputError: the settings ask for an FPIR that was not measured.
         """
+        return self._overridden(self._usual())
+
+    def _usual(self) -> Operating:
+        """What decides when the settings have no word in it."""
         with self._lock:
             store = self.gallery.store if self.exists else None
             revision = -1 if store is None else store.revision()
             if self._operating is None or self._operating[0] != revision:
                 found = operating(store, self.encoder, self.settings.aggregation)
-                self._operating = revision, self._overridden(found)
+                self._operating = revision, found
             return self._operating[1]
 
     def _overridden(self, found: Operating) -> Operating:
@@ -210,6 +213,7 @@ class FaceDB:
             self.encoder,
             self.detector,
             os.fspath(folder),
+            threshold=lambda: self._usual().threshold,
             prune=prune,
             progress=progress,
         )
@@ -223,7 +227,15 @@ class FaceDB:
         """Enroll photos of one person, the largest face of each: files, or folders of them."""
         name, paths = checked_name(name), list(_paths(photos))
         self._make()
-        return enroll_photos(self.gallery, self.encoder, self.detector, name, paths, progress)
+        return enroll_photos(
+            self.gallery,
+            self.encoder,
+            self.detector,
+            name,
+            paths,
+            threshold=lambda: self._usual().threshold,
+            progress=progress,
+        )
 
     def remove(self, name: str) -> int:
         """Remove a person for good; returns how many templates went. UnknownIdentity."""
@@ -270,7 +282,7 @@ class FaceDB:
                 yield from self._answers(block, k, threshold)
 
     def compare(self, one: PhotoLike, other: PhotoLike) -> Comparison:
-        """Whether the largest faces of two photos are of one person; needs no gallery.
+        """Whether the faces that count in two photos are of one person; needs no gallery.
 
         The threshold is the encoder's for a gallery of one person, not the gallery's.
 
@@ -278,11 +290,9 @@ class FaceDB:
             InputError: a photo shows no face.
         """
         _ = self.detector  # missing, it is the first thing to say
-        vectors = [self._largest(photo) for photo in (one, other)]
-        distance = float(np.linalg.norm(vectors[0] - vectors[1]))
-        by = self._overridden(shipped(self.encoder, 1))
-        same = None if by.threshold is None else accepts(distance, by.threshold)
-        return Comparison(distance, by.threshold, same)
+        return compared(
+            self._largest(one), self._largest(other), self._overridden(shipped(self.encoder, 1))
+        )
 
     def calibrate(
         self,
@@ -313,6 +323,12 @@ class FaceDB:
         report = calibrate(self.gallery, eyes, folder, fpir, self.settings.aggregation, progress)
         self._operating = None
         return report
+
+    def forget_calibration(self) -> bool:
+        """Decide by the encoder's own threshold again; whether there was a calibration."""
+        dropped = Measurements(self.gallery.store).drop_operating_points()
+        self._operating = None
+        return dropped > 0
 
     def info(self) -> GalleryInfo:
         """What the gallery holds and was made with."""
@@ -350,13 +366,12 @@ class FaceDB:
         self.gallery.rebuild()
         return report
 
-    def _largest(self, photo: PhotoLike) -> NDArray[np.float64]:
+    def _largest(self, photo: PhotoLike) -> Encoded:
         loaded = _photo(photo)
         encoded = encode_photo(loaded, self.detector, self.encoder, "largest")
         if not encoded.faces:
             raise InputError(f"{loaded.path}: no face found")
-        vector: NDArray[np.float64] = encoded.embeddings[0].astype(np.float64)
-        return vector
+        return encoded
 
     def _answers(
         self, encoded: list[Encoded], k: int, threshold: float | None

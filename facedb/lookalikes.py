@@ -32,7 +32,8 @@ class Lookalike:
 
 
 def lookalikes(gallery: Gallery, since: int, threshold: float) -> list[Lookalike]:
-    """Of the templates added after the revision `since`, those that look like somebody else.
+    """Of the templates added after the revision `since`, those that look like somebody else; the
+    likest first.
 
     Such a template lies farther than the threshold from every other photo of its person, and within
     it of somebody else's. A person's only photo has none to be compared with, and is not doubted.
@@ -41,7 +42,7 @@ def lookalikes(gallery: Gallery, since: int, threshold: float) -> list[Lookalike
     for template_ids, vectors in gallery.store.added(since, gallery.store.revision()):
         owners, odd = _unlike_their_own(gallery, template_ids, vectors, threshold)
         found += _like_others(gallery, template_ids[odd], owners[odd], vectors[odd], threshold)
-    return sorted(found, key=lambda one: one.path)
+    return sorted(found, key=lambda one: (one.distance, one.path))
 
 
 def _unlike_their_own(

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from facedb.decision import accepts
 from facedb.errors import InputError, PhotoError
 from facedb.photos import load_photo
+from facedb.quality import UNRECOGNISABLE
 from facedb.strangers import in_words
 from facedb.types import Box, Candidate, Identification, Photo, PhotoAnswer
 
@@ -219,7 +220,8 @@ class _Sheet:
             place = left + (self.thumb - plate.width) // 2, below - plate.height + 8
             self.canvas.paste(plate, place, plate)
         elif face.threshold is not None:
-            words += " near" if accepts(candidate.distance, face.threshold) else " too far"
+            inside = accepts(candidate.distance, face.threshold) and not face.unrecognisable
+            words += " near" if inside else "" if face.unrecognisable else " too far"
         _text(self.canvas, (left, below + 28), candidate.identity, _Ink(18), self.thumb)
         _text(self.canvas, (left, below + 51), words, ink)
 
@@ -257,6 +259,9 @@ def _verdict(face: Identification) -> _Verdict:
     shown = f", {MOST_CANDIDATES} nearest of {count}" if count > MOST_CANDIDATES else ""
     if face.threshold is None:
         return _Verdict(NOT_DECIDED, "not decided", "no threshold" + shown, ((1, 5, 9, 5),))
+    if face.unrecognisable:
+        why = UNRECOGNISABLE + shown
+        return _Verdict(NOT_IDENTIFIED, "not identified", why, ((1, 1, 9, 9), (1, 9, 9, 1)))
     if face.candidates and face.candidates[0].share is not None and face.strangers is not None:
         shown += f"; {in_words(face.candidates[0].share, face.strangers)}"
     if face.identity is None:

@@ -3,8 +3,9 @@
 Faces that an encoder cannot make out gather in one place of its space (Deng et al., Harnessing
 Unrecognizable Faces for Improving Face Recognition, WACV 2023). How far a face lies from that
 place, how large it is, how far it is turned and how sure the detector was predict by a logistic
-regression whether a probe finds its person. Its numbers lie in the encoder's card;
-`scripts/fit_quality.py` fits them on people whom the encoder was not trained on.
+regression whether a probe finds its person. Those nearest to that place are unrecognisable: all of
+them look like one person. The numbers lie in the encoder's card; `scripts/fit_quality.py` fits them
+on people whom the encoder was not trained on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.types import Embeddings, Face, Quality
+
+UNRECOGNISABLE: Final = "the face cannot be made out"
+"""Why such a face is neither enrolled nor identified."""
 
 CAUSES: Final = ("hard to make out", "small", "turned away", "barely detected")
 """Why a face is poor: one for each column of `traits`."""
@@ -67,6 +71,7 @@ class QualityModel:
         bias: of the regression.
         usual: float64[4], the traits of the median face it was fitted on.
         poor: the chance below which a face is called poor.
+        unrecognisable: the distance to the centre within which nobody is told from anybody.
     """
 
     centre: NDArray[np.float64]
@@ -74,6 +79,7 @@ class QualityModel:
     bias: float
     usual: NDArray[np.float64]
     poor: float
+    unrecognisable: float
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> QualityModel | None:
@@ -84,20 +90,27 @@ class QualityModel:
         centre, weights, usual = (
             np.asarray(held[name], np.float64) for name in ("centre", "weights", "usual")
         )
-        return cls(centre, weights, float(held["bias"]), usual, float(held["poor"]))
+        limits = float(held["poor"]), float(held.get("unrecognisable", 0.0))
+        return cls(centre, weights, float(held["bias"]), usual, *limits)
 
     def chances(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[n] in [0, 1], of traits float64[n, 4]."""
         return np.asarray(1 / (1 + np.exp(-(found @ self.weights + self.bias))))
+
+    def cannot_tell(self, embeddings: Embeddings) -> NDArray[np.bool_]:
+        """bool[n]: which of the unit rows, float32[n, d], are of unrecognisable faces."""
+        return np.asarray(np.linalg.norm(embeddings - self.centre, axis=1) < self.unrecognisable)
 
     def __call__(self, faces: Sequence[Face], embeddings: Embeddings) -> list[Quality]:
         """The quality of n faces with embeddings float32[n, d], in order."""
         found = traits(faces, embeddings, self.centre)
         chances = self.chances(found)
         causes = ((found - self.usual) * self.weights).argmin(axis=1) if faces else []
+        lost = found[:, 0] < self.unrecognisable
+        poor = lost | (chances < self.poor)
         return [
-            Quality(
-                float(chance), bool(chance < self.poor), CAUSES[cause] if chance < self.poor else ""
+            Quality(chance, few, CAUSES[cause] if few else "", nobody)
+            for chance, few, cause, nobody in zip(
+                chances.tolist(), poor.tolist(), causes, lost.tolist(), strict=True
             )
-            for chance, cause in zip(chances, causes, strict=True)
         ]

@@ -144,6 +144,7 @@ def answer_text(answer: PhotoAnswer) -> str:
 
 
 def _face_lines(face: Identification) -> list[str]:
+    from facedb.quality import UNRECOGNISABLE
     from facedb.strangers import in_words
 
     x, y, width, height = (round(value) for value in face.box)
@@ -151,17 +152,19 @@ def _face_lines(face: Identification) -> list[str]:
     if face.threshold is None:
         head = f"  not decided, {place}: the encoder has no threshold; give one: --threshold"
     elif face.identity is None:
-        head = f"  not identified, {place}: nobody within {face.threshold:.3f}"
+        why = UNRECOGNISABLE if face.unrecognisable else f"nobody within {face.threshold:.3f}"
+        head = f"  not identified, {place}: {why}"
     else:
         head = f"  {face.identity}, {place}"
     if face.quality is not None and face.quality.poor:
         head += f" ({poor_words(face.quality)})"
+    told = not face.unrecognisable
     lines = [head]
     for number, candidate in enumerate(face.candidates, start=1):
-        inside = face.threshold is not None and candidate.distance <= face.threshold
+        inside = told and face.threshold is not None and candidate.distance <= face.threshold
         mark = "accepted" if inside and number == 1 else "near" if inside else ""
         line = f"    {number}. {candidate.distance:.3f}  {candidate.identity}  {mark}".rstrip()
-        if number == 1 and candidate.share is not None and face.strangers is not None:
+        if told and number == 1 and candidate.share is not None and face.strangers is not None:
             line += f"  ({in_words(candidate.share, face.strangers)})"
         lines.append(line)
     return lines
@@ -192,12 +195,31 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
     return stream.getvalue().removesuffix("\n")
 
 
-def comparison_text(comparison: Comparison) -> str:
+def comparison_text(comparison: Comparison, photos: tuple[str, str]) -> str:
     """Whether two photos show one person."""
+    lines = [_verdict(comparison)]
+    for path, faces, quality in zip(photos, comparison.faces, comparison.qualities, strict=True):
+        if faces > 1:
+            lines.append(f"  {path}: {faces} faces; the largest near the middle was compared")
+        if quality is not None and quality.poor:
+            lines.append(f"  {path}: {poor_words(quality)}")
+    return "\n".join(lines)
+
+
+def _verdict(comparison: Comparison) -> str:
+    from facedb.quality import UNRECOGNISABLE
+    from facedb.strangers import in_words
+
+    distance, limit = f"distance {comparison.distance:.3f}", comparison.threshold
+    if limit is None:
+        return f"{distance}; no threshold, give one: --threshold"
     if comparison.same is None:
-        return f"distance {comparison.distance:.3f}; no threshold, give one: --threshold"
+        return f"not decided, {UNRECOGNISABLE}: {distance}"
     words = "the same person" if comparison.same else "different people"
-    return f"{words}: distance {comparison.distance:.3f}, threshold {comparison.threshold:.3f}"
+    line = f"{words}: {distance}, threshold {limit:.3f}"
+    if comparison.share is not None and comparison.strangers is not None:
+        line += f" ({in_words(comparison.share, comparison.strangers)})"
+    return line
 
 
 def people_text(people: Sequence[Person]) -> str:

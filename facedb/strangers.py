@@ -54,10 +54,12 @@ class StrangerCurve:
         """
         needed = people_needed(fpir)
         if self.people < needed:
+            least = math.ceil(1000 * least_fpir(self.people)) / 10
             raise InputError(
-                f"an FPIR of {100 * fpir:g} % needs {needed:,} different strangers, not "
-                f"{self.people:,}: {needed - self.people:,} more, or an FPIR of "
-                f"{math.ceil(1000 * least_fpir(self.people)) / 10:g} % or above"
+                f"{self.people:,} different strangers are too few for an FPIR of {100 * fpir:g} %, "
+                f"which takes {needed:,}; they can tell {least:g} % or more, and so many of all "
+                "strangers would be accepted then. Nothing was changed: where nobody calibrated, "
+                "the encoder's own threshold decides"
             )
         place = int(np.searchsorted(self.shares, fpir + 1e-12, side="right"))
         if place:
@@ -76,14 +78,11 @@ def least_fpir(people: int) -> float:
 
 
 def in_words(share: float, people: int) -> str:
-    """What a share of so many strangers means: "1 stranger in 40 comes this close".
-
-    Where none did, the rule of three says how rare it is at most (Hanley and Lippman-Hand, 1983).
-    """
+    """What a share of so many strangers means: "1 stranger in 40 comes this close"."""
     if share > 0.5:
         return "most strangers come this close"
     if share <= 0.0:
-        return f"fewer than 1 stranger in {max(1, people // 3):,} comes this close"
+        return f"none of {people:,} strangers came this close"
     return f"1 stranger in {round(1 / share):,} comes this close"
 
 

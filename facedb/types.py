@@ -62,11 +62,14 @@ class Quality:
         chance: that a probe like it finds its person, in [0, 1], as in docs/models.md.
         poor: whether that is so little that another photo would serve better.
         cause: why it is poor, in words; "" where it is not.
+        unrecognisable: whether no encoder could tell whose face it is; it is neither enrolled nor
+            identified, as it resembles every other such face.
     """
 
     chance: float
     poor: bool
     cause: str
+    unrecognisable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,11 @@ class Identification:
     strangers: int | None = None
     quality: Quality | None = None
 
+    @property
+    def unrecognisable(self) -> bool:
+        """Whether the face cannot be made out, and so is nobody however near it comes."""
+        return self.quality is not None and self.quality.unrecognisable
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoAnswer:
@@ -141,17 +149,26 @@ class PhotoAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two photos, the largest face of each.
+    """Two photos, the face that counts of each.
 
     Attributes:
         distance: Euclidean distance of their embeddings, in [0, 2].
         threshold: the largest distance that counts as the same person, or None.
-        same: the decision; None without a threshold.
+        same: the decision; None without a threshold, or where a face cannot be made out.
+        share: the share of different people who come as near to each other, in [0, 1]; None where
+            nobody measured.
+        strangers: how many people that was measured on, or None.
+        faces: how many faces each photo shows.
+        qualities: of the two faces; None where the encoder's card can't tell.
     """
 
     distance: float
     threshold: float | None
     same: bool | None
+    share: float | None = None
+    strangers: int | None = None
+    faces: tuple[int, int] = (1, 1)
+    qualities: tuple[Quality | None, Quality | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)

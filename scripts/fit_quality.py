@@ -52,6 +52,9 @@ AWAY = (0.0, 0.05, 0.1, 0.2, 0.3)
 POOR_SHARE = 0.05
 """As many of the clean development faces are called poor."""
 
+FOUND_SHARE = 0.01
+"""Of the faces called unrecognisable, at most so many find their person."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -217,7 +220,8 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
     )
     wrong = gallery.names[nearest] != probes.names
     quality = model.chances(probes.traits)
-    poor = quality < model.poor
+    lost = model.cannot_tell(probes.embeddings)
+    poor = lost | (quality < model.poor)
     by = {
         "quality": quality,
         "distance to the centre": probes.traits[:, 0],
@@ -229,6 +233,8 @@ def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
         "probes": len(wrong),
         "error": rounded(float(wrong.mean())),
         "poor": rounded(float(poor.mean())),
+        "unrecognisable": rounded(float(lost.mean())),
+        "error_of_unrecognisable": rounded(float(wrong[lost].mean())) if lost.any() else None,
         "error_of_poor": rounded(float(wrong[poor].mean())) if poor.any() else None,
         "kept": {name: rejecting(values, wrong) for name, values in by.items()},
         "curves": {name: _thinned(*error_versus_reject(v, wrong)) for name, v in by.items()},
@@ -264,6 +270,13 @@ def draw(result: dict[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
+def unrecognisable(distances: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """The distance to the centre within which FOUND_SHARE of the faces find their person."""
+    order = np.argsort(distances)
+    found = np.cumsum(shares[order]) / np.arange(1, len(order) + 1)
+    return float(distances[order][np.flatnonzero(found <= FOUND_SHARE)[-1]])
+
+
 def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, dict[str, Any]]:
     """The regression fitted on the people held out, and what it was fitted on."""
     held = sorted(path.name for path in (people / "val").iterdir())
@@ -278,9 +291,10 @@ def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, d
     known = np.isfinite(shares)
     weights, bias = fit(told.among(known), shares[known])
     clean = seen["clean"].traits
-    model = QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), 0.0)
+    model = QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), 0.0, 0.0)
     poor = float(np.quantile(model.chances(clean), POOR_SHARE))
-    return replace(model, poor=poor), {
+    lost = unrecognisable(told.traits[known, 0], shares[known])
+    return replace(model, poor=poor, unrecognisable=lost), {
         "people": len(held),
         "photos": len(whole),
         "others": len(others),
@@ -322,6 +336,7 @@ def main(people: Path, shared: Path, detector: str, few: int, write_card: bool, 
         "bias": rounded(model.bias),
         "usual": [rounded(value) for value in model.usual.tolist()],
         "poor": rounded(model.poor),
+        "unrecognisable": rounded(model.unrecognisable),
     }
     made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
     finish(begun | made_by | {"development": fitted} | numbers | {"lfw": lfw}, [], out)

@@ -58,13 +58,13 @@ def test_too_few_strangers_prove_nothing() -> None:
     assert [people_needed(fpir) for fpir in (0.01, 0.1, 0.003, 0.3)] == [300, 30, 1000, 10]
     curve = StrangerCurve.observed(np.linspace(1, 1.4, 299), people=299)
     assert curve.threshold(0.02) > 1
-    with pytest.raises(InputError, match=r"needs 300 different strangers, not 299: 1 "):
+    with pytest.raises(InputError, match=r"^299 .* 1 %, which takes 300; .* 1.1 % or more"):
         curve.threshold(0.01)
 
 
 def test_words() -> None:
     assert in_words(0.025, 400) == "1 stranger in 40 comes this close"
-    assert in_words(0.0, 3000) == "fewer than 1 stranger in 1,000 comes this close"
+    assert in_words(0.0, 3000) == "none of 3,000 strangers came this close"
     assert in_words(0.8, 400) == "most strangers come this close"
 
 
@@ -106,7 +106,7 @@ def test_calibrate_on_strangers_and_decide_by_it(
     assert other.threshold == report.threshold
     assert facedb.open(db.folder, Settings(fpir=0.2)).threshold == pytest.approx(nearest[5])
     assert facedb.open(db.folder, Settings(threshold=0.25)).threshold == 0.25
-    with pytest.raises(InputError, match="needs 300 different strangers"):
+    with pytest.raises(InputError, match="an FPIR of 1 %, which takes 300"):
         _ = facedb.open(db.folder, Settings(fpir=0.01)).threshold
     # It hangs on the aggregation.
     assert facedb.open(db.folder, Settings(aggregation="mean")).threshold == db.encoder.threshold
@@ -119,7 +119,9 @@ def test_the_commands(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
     assert run(["query", photo, "-g", gallery, *by_mean, "--fpir", "0.1"]) == 4
     assert "facedb calibrate STRANGERS" in capsys.readouterr().err
     assert run(["calibrate", str(folder), "-g", gallery]) == 4
-    assert "needs 300 different strangers, not 30: 270 more" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "30 different strangers are too few for an FPIR of 1 %, which takes 300" in refused
+    assert "10 % or more" in refused
     assert run(["calibrate", "-g", gallery]) == 2
     assert run(["calibrate", str(folder), "--leave-out", "-g", gallery]) == 2
     assert run(["query", photo, "-g", gallery, "-t", "0.5", "--fpir", "0.1"]) == 2
@@ -129,11 +131,25 @@ def test_the_commands(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
     assert (report["schema"], report["fpir"]) == ("facedb.calibrate/1", pytest.approx(0.1))
     assert run(["query", photo, "-g", gallery, "--fpir", "0.1", "--k", "1"]) == 0
     out = capsys.readouterr().out
-    assert "(fewer than 1 stranger in 10 comes this close)" in out
+    assert "(none of 30 strangers came this close)" in out
     assert run(["query", photo, "-g", gallery, "--json", "--k", "1"]) == 0
     (face,) = json.loads(capsys.readouterr().out)["faces"]
     assert face["threshold"] == report["threshold"]
     assert (face["strangers"], face["candidates"][0]["share"]) == (30, 0.0)
+    assert run(["calibrate", str(folder), "--reset", "-g", gallery]) == 2
+    assert run(["calibrate", "--reset", "-g", gallery]) == 0
+    assert run(["calibrate", "--reset", "-g", gallery, "--json"]) == 0
+    before, after = capsys.readouterr().out.splitlines()
+    with facedb.open(gallery) as other:
+        shipped_with = other.threshold
+    assert before.endswith(
+        f"the calibration is forgotten; the encoder's threshold decides: {shipped_with:.3f}"
+    )
+    assert json.loads(after) == {
+        "schema": "facedb.reset/1",
+        "calibrated": False,
+        "threshold": shipped_with,
+    }
 
 
 def test_enrolled_photos_and_people_are_no_strangers(db: FaceDB, tmp_path: Path) -> None:

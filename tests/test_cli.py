@@ -85,7 +85,7 @@ def test_query_text(gallery: str, photos: Path, capsys: Output) -> None:
     assert lines[1].startswith("  Person 2, at ")
     # The bundled card's strangers; none came as close, and then there may be 3 / n (rule of three).
     assert lines[2] == (
-        "    1. 0.000  Person 2  accepted  (fewer than 1 stranger in 951 comes this close)"
+        "    1. 0.000  Person 2  accepted  (none of 2,854 strangers came this close)"
     )
     assert len(lines) == 4
 

@@ -11,7 +11,9 @@ import pytest
 from vectors import add, filled, people, stored
 
 from facedb.cli.main import run
+from facedb.errors import InputError
 from facedb.gallery import Gallery
+from facedb.identify import FaceDB, Settings
 from facedb.lookalikes import lookalikes
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
@@ -63,7 +65,7 @@ def test_the_new_who_look_like_others(
     assert sorted(one.distance for one in found) == pytest.approx(
         sorted(near for _, near in expected.values())
     )
-    assert [one.path for one in found] == sorted(one.path for one in found)
+    assert [one.distance for one in found] == sorted(one.distance for one in found)
     assert lookalikes(gallery, gallery.store.revision(), limit) == []
 
 
@@ -83,3 +85,10 @@ def test_index_names_a_photo_in_the_wrong_folder(
     # It is said of what is new.
     assert run(["index", str(photos), *gallery, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["lookalikes"] == []
+
+
+def test_an_fpir_that_nobody_measured_does_not_stop_enrolling(tmp_path: Path) -> None:
+    with FaceDB(tmp_path / "g", Settings(fpir=0.0001)) as db:
+        assert db.index_folder(SAMPLE).enrolled == 96
+        with pytest.raises(InputError, match="too few"):
+            _ = db.threshold

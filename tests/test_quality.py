@@ -46,7 +46,7 @@ def test_traits_worked_by_hand() -> None:
 
 def test_the_chance_is_the_logistic_of_the_traits() -> None:
     usual = np.array([1.2, 5.0, 0.1, 0.9])
-    model = QualityModel(CENTRE, np.array([2.0, 1.0, -4.0, 3.0]), -10.0, usual, 0.4)
+    model = QualityModel(CENTRE, np.array([2.0, 1.0, -4.0, 3.0]), -10.0, usual, 0.4, 0.0)
     good = face([[10, 40], [42, 40], [26, 60], [16, 75], [36, 75]])
     turned = face([[10, 40], [42, 40], [42, 60], [16, 75], [36, 75]])
     (fine, poor) = model([good, turned], np.repeat(unit(math.pi / 2), 2, axis=0))
@@ -96,6 +96,51 @@ def test_index_names_the_poor_and_query_says_so(
     assert run(["query", worst, "-g", str(tmp_path / "g"), "--json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)["faces"]
     assert line["quality"]["poor"] is True
+
+
+def test_the_unrecognisable_are_nobody(
+    picky: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = FaceDB(tmp_path / "before", Settings(encoder=str(picky), detector="none"))
+    before.index_folder(SAMPLE)
+    card = json.loads((picky / "encoder.json").read_text(encoding="utf-8"))
+    card["quality"]["unrecognisable"] = 1.4
+    (picky / "encoder.json").write_text(json.dumps(card), encoding="utf-8")
+    model = ["--encoder", str(picky), "--detector", "none"]
+    with FaceDB(tmp_path / "g", Settings(encoder=str(picky), detector="none")) as db:
+        report = db.index_folder(SAMPLE)
+        photos = sorted(SAMPLE.rglob("*.jpg"))
+        crops = [np.asarray(Image.open(path).convert("RGB")) for path in photos]
+        embeddings = db.encoder.embed(np.stack(crops)[:, 24:136, 24:136].copy())
+    # |e - axis| < 1.4 where e_0 > 0.02.
+    lost = [str(path) for path, near in zip(photos, embeddings[:, 0], strict=True) if near > 0.02]
+    assert [item.path for item in report.refused] == lost
+    assert {item.reason for item in report.refused} == {"the face cannot be made out"}
+    assert (report.enrolled, report.poor) == (96 - len(lost), [])
+    assert 5 < len(lost) < 91
+    # Nor is one of them identified in a gallery that held it before anybody could say so.
+    before.close()
+    (answer,) = FaceDB(tmp_path / "before", before.settings).identify(lost[0], threshold=2.0)
+    assert (answer.identity, answer.candidates[0].distance) == (None, 0.0)
+    assert answer.unrecognisable
+    seen = [str(path) for path in photos if str(path) not in lost]
+    (answer,) = FaceDB(tmp_path / "before", before.settings).identify(seen[0])
+    assert answer.identity == Path(seen[0]).parent.name
+    shared = ["-g", str(tmp_path / "before"), "-t", "2"]
+    assert run(["query", lost[0], *shared, "--picture", str(tmp_path / "who.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "not identified, at" in printed
+    assert "the face cannot be made out" in printed
+    assert "accepted" not in printed
+    assert "near" not in printed
+    assert run(["compare", lost[0], lost[0], *model]) == 0
+    printed = capsys.readouterr().out
+    assert "not decided, the face cannot be made out: distance 0.000" in printed
+    assert f"  {lost[0]}: hard to make out, quality 0." in printed
+    # Nobody new: each photo is searched among the others, and these are failures to acquire.
+    assert run(["evaluate", str(SAMPLE), "-g", str(tmp_path / "none"), *model, "--json"]) == 0
+    refused = json.loads(capsys.readouterr().out)["refused"]
+    assert [item["path"] for item in refused] == lost
 
 
 def test_index_prints_the_worst_first(

@@ -32,12 +32,18 @@ from facedb.render_evaluation import calibration_text
     is_flag=True,
     help="Without strangers: hold the enrolled people out of the gallery in turn.",
 )
+@click.option("--reset", is_flag=True, help="Decide by the encoder's own threshold again.")
 @click.option("--keep", is_flag=True, help="Keep the strangers' embeddings in the gallery.")
 @aggregation_option()
 @shared
 @model_options
 def calibrate_command(
-    options: Shared, strangers: str | None, wanted: float, leave_out: bool, keep: bool
+    options: Shared,
+    strangers: str | None,
+    wanted: float,
+    leave_out: bool,
+    reset: bool,
+    keep: bool,
 ) -> int:
     """Find the threshold at which at most a share of strangers is accepted, and decide by it.
 
@@ -48,12 +54,28 @@ def calibrate_command(
     \b
       facedb calibrate strangers/ --fpir 0.01
       facedb calibrate --leave-out
+      facedb calibrate --reset
     """
-    if leave_out == (strangers is not None):
-        raise click.UsageError("give a folder of strangers, or --leave-out")
+    if sum((strangers is not None, leave_out, reset)) != 1:
+        raise click.UsageError("give a folder of strangers, or --leave-out, or --reset")
+    if reset:
+        return _reset(options)
     with options.open() as db, progress_bar("calibrating") as progress:
         report = db.calibrate(strangers, wanted, keep=keep, progress=progress)
     for refusal in report.refused:
         click.echo(f"not counted: {refusal.path}: {refusal.reason}", err=True)
     click.echo(as_json("calibrate", report) if options.as_json else calibration_text(report))
+    return 0
+
+
+def _reset(options: Shared) -> int:
+    with options.open() as db:
+        there = db.forget_calibration()
+        threshold = db.threshold
+    if options.as_json:
+        click.echo(as_json("reset", {"calibrated": there, "threshold": threshold}))
+    else:
+        words = "the calibration is forgotten" if there else "nobody had calibrated"
+        limit = "none" if threshold is None else f"{threshold:.3f}"
+        click.echo(f"{options.gallery}: {words}; the encoder's threshold decides: {limit}")
     return 0

@@ -131,7 +131,9 @@ def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
 @model_options
 @partial(threshold_option, default="the encoder's for a gallery of one person")
 def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> int:
-    """Whether the largest faces of photos A and B are of one person; needs no gallery.
+    """Whether photos A and B show one person; needs no gallery.
+
+    Of several faces in a photo the largest near the middle counts.
 
     \b
       facedb compare passport.jpg selfie.jpg
@@ -139,6 +141,6 @@ def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> i
     with options.open() as db, progress_bar("comparing"):
         options.say_if_missing(db)
         comparison = db.compare(one, other)
-    text = as_json("compare", comparison) if options.as_json else comparison_text(comparison)
-    click.echo(text)
+    text = comparison_text(comparison, (one, other))
+    click.echo(as_json("compare", comparison) if options.as_json else text)
     return 3 if exit_code and not comparison.same else 0

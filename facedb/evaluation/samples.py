@@ -16,6 +16,7 @@ from facedb.enrollment import NO_FACE, Progress, Refusal
 from facedb.faces import Detector
 from facedb.photos import PersonPhoto
 from facedb.pipeline import encode_photos
+from facedb.quality import UNRECOGNISABLE, QualityModel
 from facedb.store import Measurements, StoredProbe
 from facedb.types import Box, Embeddings
 
@@ -36,9 +37,9 @@ class Samples:
         origins: str[n], the digest of the photo that a distorted one was made of; else its own.
         kinds: str[n], the distortion, "" for a photo as it was taken.
         vectors: float32[n, d]; zeros where no face was found.
-        shown: bool[n], whether a face was found.
+        shown: bool[n], whether a face was found that can be made out.
         boxes: the face's place in each photo; None where no face was found.
-        reasons: why a photo shows no face, or None.
+        reasons: why a photo shows no such face, or None.
     """
 
     names: NDArray[np.str_]
@@ -102,6 +103,8 @@ def read_samples(
         if probe is not None and probe.vector is not None:
             vectors[row] = probe.vector
     shown = np.array([p is not None and p.vector is not None for _, _, p in found], dtype=np.bool_)
+    model = QualityModel.of(eyes.encoder.card)
+    lost = shown & model.cannot_tell(vectors) if model is not None else np.zeros_like(shown)
     return Samples(
         names,
         tuple(paths),
@@ -109,9 +112,12 @@ def read_samples(
         _origins(entries, digests, kinds),
         np.array([kind for _, kind in kinds], dtype=np.str_),
         vectors,
-        shown,
+        shown & ~lost,
         tuple(None if probe is None else probe.box for _, _, probe in found),
-        tuple(reason for _, reason, _ in found),
+        tuple(
+            UNRECOGNISABLE if nobody else reason
+            for nobody, (_, reason, _) in zip(lost, found, strict=True)
+        ),
     )
 
 

@@ -57,6 +57,11 @@ class Measurements:
         with self._store.writing() as writer:
             writer.put_operating_point(self._store.pin.made_by, point)
 
+    def drop_operating_points(self) -> int:
+        """Forget every calibration; returns how many there were."""
+        with self._store.writing() as writer:
+            return writer.drop_operating_points()
+
     def probes(self, digests: Sequence[str]) -> dict[str, StoredProbe]:
         """sha256 -> what was kept of the photo, for those of `digests` that were."""
         found: dict[str, StoredProbe] = {}

@@ -258,6 +258,11 @@ class Writer:
         insert = sa.insert(operating_point_table).prefix_with("OR REPLACE")
         self._connection.execute(insert, {"made_by": made_by, **values})
 
+    def drop_operating_points(self) -> int:
+        """Forget every operating point; returns how many there were."""
+        self._touch()
+        return self._connection.execute(sa.delete(operating_point_table)).rowcount
+
     def put_probes(self, made_by: str, probes: Sequence[StoredProbe]) -> None:
         """Keep the embeddings of probes."""
         sides = ("box_x", "box_y", "box_width", "box_height")
