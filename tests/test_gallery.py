@@ -600,6 +600,56 @@ def test_query_by_a_user_who_may_not_write(writer_open: bool) -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root to become nobody")
+def test_a_user_who_may_not_write_sees_each_commit_while_the_gallery_is_open() -> None:
+    folder = Path("/tmp") / f"facedb-readonly-{os.getpid()}-commits"
+    filled(folder).close()
+    try:
+        folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        code = (
+            "import os, sys\n"
+            f"sys.path[:0] = {[str(TESTS), *sys.path]!r}\n"
+            "from pathlib import Path\n"
+            "from facedb.gallery import Gallery\n"
+            "from vectors import assert_equals_brute_force\n"
+            "import facedb.decision, numpy.random, numpy.testing\n"
+            "import sqlalchemy.dialects.sqlite.pysqlite\n"
+            "os.setgid(65534); os.setuid(65534)\n"
+            f"gallery = Gallery.open(Path({str(folder)!r}))\n"
+            "for _ in sys.stdin:\n"
+            "    assert_equals_brute_force(gallery)\n"
+            "    print(*[person.name for person in gallery.store.people()], flush=True)\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as reader:
+
+            def names() -> set[str]:
+                assert reader.stdin is not None
+                assert reader.stdout is not None
+                reader.stdin.write("\n")
+                reader.stdin.flush()
+                return set(reader.stdout.readline().split())
+
+            before = names()
+            gallery = Gallery.open(folder)
+            add(gallery, people(1, 1, seed=5), ["late"], "late")
+            assert names() - before == {"late"}
+            People(gallery).remove("person004")
+            assert before - names() == {"person004"}
+            gallery.close()
+            gallery = Gallery.open(folder)
+            People(gallery).remove("late")
+            gallery.close()
+            assert before - names() == {"person004"}
+            People(Gallery.open(folder)).remove("person005")
+            assert before - names() == {"person004", "person005"}
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_read_only_store_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "g"
     filled(folder).close()

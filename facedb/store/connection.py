@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -33,18 +33,21 @@ def may_write(folder: Path) -> bool:
 
 def new_engine(folder: Path) -> sa.Engine:
     """An engine that makes the file when there is none."""
-    return _engine(f"{_uri(folder)}?mode=rwc")
+    return _engine(lambda: _connect(f"{_uri(folder)}?mode=rwc"))
 
 
 def open_engine(folder: Path, writable: bool) -> sa.Engine:
-    """An engine on an existing file."""
+    """An engine on an existing file; one that only reads sees each commit as a writer's does."""
     if writable:
-        return _engine(f"{_uri(folder)}?mode=rw")
-    # Under WAL a reader that cannot make the -shm file fails with mode=ro; immutable needs
-    # neither file, and is right as long as no writer has left anything in the log.
-    log = folder / (FILE_NAME + "-wal")
-    in_use = log.exists() and log.stat().st_size > 0
-    return _engine(f"{_uri(folder)}?mode=ro" + ("" if in_use else "&immutable=1"))
+        return _engine(lambda: _connect(f"{_uri(folder)}?mode=rw"))
+    engine = _engine(lambda: _connect_reading(folder))
+
+    @sa.event.listens_for(engine, "checkout")
+    def check(connection: _Connection, record: object, proxy: object) -> None:
+        if connection.seen is not None and connection.seen != _look(folder):
+            raise sa.exc.DisconnectionError  # the pool makes another in its place
+
+    return engine
 
 
 def blocks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
@@ -57,15 +60,51 @@ def _uri(folder: Path) -> str:
     return (folder / FILE_NAME).absolute().as_uri()
 
 
-def _engine(uri: str) -> sa.Engine:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")
-        return connection
+class _Connection(sqlite3.Connection):
+    """`seen` is what the files were like before they were opened as immutable; else None."""
 
+    seen: tuple[object, ...] | None = None
+
+
+def _connect(uri: str) -> _Connection:
+    connection = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Connection,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")
+    return connection
+
+
+def _connect_reading(folder: Path) -> _Connection:
+    # Under WAL a reader that cannot make the -shm file fails with mode=ro; immutable needs
+    # neither file, and is right as long as no writer has left anything in the log.
+    seen = _look(folder)
+    log = seen[1]
+    if log is not None and log[-1] > 0:
+        return _connect(f"{_uri(folder)}?mode=ro")
+    connection = _connect(f"{_uri(folder)}?mode=ro&immutable=1")
+    connection.seen = seen
+    return connection
+
+
+def _look(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """Inode, time and size of the store and of its log: another after each commit."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (FILE_NAME, FILE_NAME + "-wal"):
+        try:
+            stat = (folder / name).stat()
+            found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _engine(connect: Callable[[], sqlite3.Connection]) -> sa.Engine:
     return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool)
 
 
