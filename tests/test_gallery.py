@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from facedb.decision import rank
 from facedb.errors import (
     BadEmbedding,
     EncoderMismatch,
+    GalleryBusy,
     GalleryDamaged,
     GalleryFull,
     GalleryMissing,
@@ -467,6 +470,45 @@ def test_two_writers_and_several_readers_at_once(tmp_path: Path) -> None:
     assert shared.store.count() == 100 + 2 * (45 - 9)
     assert_equals_brute_force(shared)
     assert shared.check() == []
+
+
+def test_many_who_wait_to_write_hold_no_reader_back(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 5, 2)
+    arrived = threading.Barrier(21)
+    failures: list[BaseException] = []
+
+    def write(name: str) -> None:
+        arrived.wait()
+        try:
+            add(gallery, people(1, 1, seed=4), [name], name)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(f"n{number}",)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    other = sqlite3.connect(tmp_path / "g" / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    arrived.wait()
+    for _ in range(10):
+        assert_equals_brute_force(gallery)
+    waiting = [thread.is_alive() for thread in threads]
+    other.execute("COMMIT")
+    for thread in threads:
+        thread.join()
+    assert (all(waiting), failures) == (True, [])
+    assert gallery.store.count() == 30
+
+
+def test_a_writer_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = filled(tmp_path / "g", 5, 2)
+    monkeypatch.setattr("facedb.store.store.BUSY_SECONDS", 0.0)
+    with (
+        gallery.writing(),
+        ThreadPoolExecutor(1) as beside,
+        pytest.raises(GalleryBusy, match="try again"),
+    ):
+        beside.submit(add, gallery, people(1, 1, seed=4), ["x"], "x").result()
 
 
 def kill_steps() -> list[str]:

@@ -105,7 +105,10 @@ def _look(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
 
 
 def _engine(connect: Callable[[], sqlite3.Connection]) -> sa.Engine:
-    return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool)
+    # Without a limit: whoever reads must not wait for those who wait to write.
+    return sa.create_engine(
+        "sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool, max_overflow=-1
+    )
 
 
 @contextmanager
@@ -119,6 +122,13 @@ def translated(folder: Path) -> Iterator[None]:
         raise _gallery_error(folder, error) from error
 
 
+def busy(folder: Path) -> GalleryBusy:
+    """The error for a writer who has waited long enough."""
+    return GalleryBusy(
+        f"{folder}: somebody else has been writing for {BUSY_SECONDS:.0f} s; try again"
+    )
+
+
 def _gallery_error(folder: Path, cause: BaseException | None) -> GalleryError:
     file = folder / FILE_NAME
     match getattr(cause, "sqlite_errorcode", 0) & 0xFF:
@@ -128,9 +138,7 @@ def _gallery_error(folder: Path, cause: BaseException | None) -> GalleryError:
                 "make room and run the same command again"
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return GalleryBusy(
-                f"{folder}: another process has been writing for {BUSY_SECONDS:.0f} s; try again"
-            )
+            return busy(folder)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return GalleryReadOnly(
                 f"{file}: cannot be opened or written by this user ({cause}); if another user "

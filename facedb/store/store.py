@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,8 +26,10 @@ from facedb.errors import (
 )
 from facedb.store import queries
 from facedb.store.connection import (
+    BUSY_SECONDS,
     FILE_NAME,
     blocks,
+    busy,
     may_write,
     new_engine,
     open_engine,
@@ -65,6 +68,7 @@ class Store:
         self.folder = folder
         self.writable = writable
         self._engine = engine
+        self._turn = threading.Lock()
         with self.reading() as connection:
             row = connection.execute(queries.GALLERY).mappings().one()
         if row["schema_version"] not in READABLE_VERSIONS:
@@ -161,7 +165,11 @@ class Store:
             raise GalleryReadOnly(
                 f"{self.folder}: this gallery cannot be written by this user; it can be queried"
             )
-        with translated(self.folder), self._engine.connect() as connection:
+        with (
+            self._turn_to_write(),
+            translated(self.folder),
+            self._engine.connect() as connection,
+        ):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             row = connection.execute(queries.GALLERY).mappings().one()
             self.check_encoder(_pin(row).made_by)
@@ -170,6 +178,16 @@ class Store:
                 connection.execute(sa.update(gallery_table).values(schema_version=SCHEMA_VERSION))
             yield Writer(connection)
             connection.commit()
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """SQLite has one writer: the others wait here in line, and hold no connection."""
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise busy(self.folder)
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def check_encoder(self, made_by: str) -> None:
         """EncoderMismatch when the templates were made anew since this store was opened."""
