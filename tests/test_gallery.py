@@ -34,11 +34,13 @@ from facedb.decision import rank
 from facedb.errors import (
     BadEmbedding,
     EncoderMismatch,
+    FacedbError,
     GalleryBusy,
     GalleryDamaged,
     GalleryFull,
     GalleryMissing,
     GalleryReadOnly,
+    InputError,
     UnknownIdentity,
 )
 from facedb.gallery import Gallery
@@ -414,6 +416,44 @@ def test_merge_makes_two_people_one(tmp_path: Path) -> None:
     assert_equals_brute_force(gallery)
     add(gallery, people(1, 1, seed=6), ["person000"], "more")
     assert People(gallery).show("person002").person.templates == 5
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "change", "error"),
+    [
+        (("remove", "person000"), ("remove", "person000"), UnknownIdentity),
+        (("remove", "person000"), ("rename", "person000", "Ada"), UnknownIdentity),
+        (("rename", "person001", "Ada"), ("rename", "person000", "Ada"), InputError),
+        (("remove", "person000"), ("merge", "person000", "person001"), UnknownIdentity),
+        (("remove", "person001"), ("merge", "person000", "person001"), UnknownIdentity),
+        (("merge", "person000", "person001"), ("merge", "person000", "person001"), InputError),
+        (("merge", "person000", "person001"), ("remove", "person000"), None),
+    ],
+)
+def test_two_who_change_the_same_person_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: tuple[str, ...],
+    change: tuple[str, ...],
+    error: type[FacedbError] | None,
+) -> None:
+    gallery = filled(tmp_path / "g", 3, 2)
+    other, left = People(Gallery.open(tmp_path / "g")), [meanwhile]
+
+    def first(step: str) -> None:
+        if step == "write: before the transaction" and left:
+            name, *rest = left.pop()
+            getattr(other, name)(*rest)
+
+    monkeypatch.setattr("facedb.gallery.on_step", first)
+    name, *rest = change
+    if error is None:
+        assert getattr(People(gallery), name)(*rest).templates == 4
+        assert [person.name for person in People(gallery).list()] == ["person002"]
+    else:
+        with pytest.raises(error):
+            getattr(People(gallery), name)(*rest)
+    assert_equals_brute_force(gallery)
 
 
 def test_another_process_sees_each_commit(tmp_path: Path) -> None:
