@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -627,6 +629,42 @@ def test_disk_full_keeps_what_was_committed(tmp_path: Path) -> None:
     assert (gallery.store.count() - 10) % 100 == 0
     assert_equals_brute_force(gallery)
     add(gallery, people(1, 1, seed=99), ["room again"], "room")
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_for_the_index_file_after_a_removal(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder, 10_000, 2).close()
+    gallery = Gallery.open(folder)
+    before = index_files(folder)
+    with room_for(1 << 20), pytest.raises(GalleryFull, match="removed.*facedb gallery rebuild"):
+        People(gallery).remove("person042")
+    assert gallery.store.count() == 19_998
+    assert index_files(folder) == before
+    assert_equals_brute_force(gallery, probes=2)
+    gallery.rebuild()
+    assert gallery.check() == []
+    assert not set(before) & set(index_files(folder))
+
+
+@pytest.mark.parametrize("size", [20_000, 60_000])
+def test_no_room_for_the_log(tmp_path: Path, size: int) -> None:
+    # The least is no room for the file that readers share, the next none for the log itself.
+    filled(tmp_path / "g", 5, 2).close()
+    with room_for(size), pytest.raises(GalleryFull, match="what was committed before is kept"):
+        fill(Gallery.open(tmp_path / "g"))
+    assert_equals_brute_force(Gallery.open(tmp_path / "g"))
 
 
 def test_missing_and_foreign_stores(tmp_path: Path) -> None:

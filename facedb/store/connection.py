@@ -21,6 +21,7 @@ from facedb.errors import (
 
 FILE_NAME = "gallery.sqlite"
 BUSY_SECONDS = 30.0
+_NO_ROOM = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 _BLOCK = 4096  # bound parameters of one statement; SQLite allows 32,766
 
 _T = TypeVar("_T")
@@ -131,7 +132,8 @@ def busy(folder: Path) -> GalleryBusy:
 
 def _gallery_error(folder: Path, cause: BaseException | None) -> GalleryError:
     file = folder / FILE_NAME
-    match getattr(cause, "sqlite_errorcode", 0) & 0xFF:
+    code = getattr(cause, "sqlite_errorcode", 0)
+    match sqlite3.SQLITE_FULL if code in _NO_ROOM else code & 0xFF:
         case sqlite3.SQLITE_FULL:
             return GalleryFull(
                 f"{folder}: no room left on the disk; what was committed before is kept: "
