@@ -94,7 +94,8 @@ class FaceDB:
         with self._lock:
             if self._gallery is not None:
                 self._gallery.close()
-                self._gallery = None
+            # Another gallery may be there next time.
+            self._gallery = self._encoder = self._detector = self._operating = None
 
     @property
     def exists(self) -> bool:
@@ -103,11 +104,26 @@ class FaceDB:
 
     @property
     def gallery(self) -> Gallery:
-        """The gallery; GalleryMissing when nobody was ever enrolled."""
+        """The gallery that is in the folder now.
+
+        Raises:
+            GalleryMissing: nobody was ever enrolled, or it is gone.
+            EncoderMismatch: another was put in its place, made by another encoder or detector.
+        """
         with self._lock:
-            if self._gallery is None:
-                self._gallery = Gallery.open(self.folder, self.settings.device)
+            before = self._gallery
+            if before is None or not before.store.in_place():
+                self._gallery = self._opened(before)
             return self._gallery
+
+    def _opened(self, before: Gallery | None) -> Gallery:
+        gallery = Gallery.open(self.folder, self.settings.device)
+        if before is not None:
+            # Kept where it raises, and so for ever: photos may have been encoded already.
+            gallery.store.check_encoder(before.store.pin.made_by)
+            before.close()
+            self._operating = None
+        return gallery
 
     @property
     def encoder(self) -> Encoder:
@@ -373,6 +389,8 @@ class FaceDB:
             encoder, detector = self.encoder, self.detector
             spec = self._detector_spec(None)
             pin = new_pin(encoder, detector, spec)
+            if self._gallery is not None:  # whose folder is gone
+                self._gallery.close()
             self._gallery = Gallery.create(
                 self.folder, pin, self.settings.index, self.settings.device
             )

@@ -648,7 +648,7 @@ def test_no_room_for_the_index_file_after_a_removal(tmp_path: Path) -> None:
     filled(folder, 10_000, 2).close()
     gallery = Gallery.open(folder)
     before = index_files(folder)
-    with room_for(1 << 20), pytest.raises(GalleryFull, match="removed.*facedb gallery rebuild"):
+    with room_for(1 << 20), pytest.raises(GalleryFull, match=r"removed.*facedb gallery rebuild"):
         People(gallery).remove("person042")
     assert gallery.store.count() == 19_998
     assert index_files(folder) == before

@@ -32,6 +32,15 @@ def may_write(folder: Path) -> bool:
     return os.access(folder / FILE_NAME, os.W_OK) and os.access(folder, os.W_OK)
 
 
+def place(folder: Path) -> tuple[int, int] | None:
+    """Device and inode of the store's file; None when it is gone."""
+    try:
+        stat = os.stat(folder / FILE_NAME)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def new_engine(folder: Path) -> sa.Engine:
     """An engine that makes the file when there is none."""
     return _engine(lambda: _connect(f"{_uri(folder)}?mode=rwc"))

@@ -33,6 +33,7 @@ from facedb.store.connection import (
     may_write,
     new_engine,
     open_engine,
+    place,
     translated,
 )
 from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTemplate
@@ -69,8 +70,9 @@ class Store:
         self.writable = writable
         self._engine = engine
         self._turn = threading.Lock()
-        with self.reading() as connection:
+        with translated(folder), engine.connect() as connection:
             row = connection.execute(queries.GALLERY).mappings().one()
+        self._place = place(folder)  # after SQLite has opened it: overlays move a file then
         if row["schema_version"] not in READABLE_VERSIONS:
             raise GalleryError(
                 f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
@@ -137,9 +139,18 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection for this package's own queries."""
+        """A connection for this package's own queries; GalleryMissing when not `in_place`."""
+        if not self.in_place():
+            raise GalleryMissing(
+                f"{self.folder}: the gallery that was opened is gone from there, or another was "
+                "put in its place; open it again"
+            )
         with translated(self.folder), self._engine.connect() as connection:
             yield connection
+
+    def in_place(self) -> bool:
+        """Whether the folder still holds the file that was opened."""
+        return place(self.folder) == self._place
 
     @contextmanager
     def _reading_vectors(self) -> Iterator[sa.Connection]:
@@ -165,11 +176,7 @@ class Store:
             raise GalleryReadOnly(
                 f"{self.folder}: this gallery cannot be written by this user; it can be queried"
             )
-        with (
-            self._turn_to_write(),
-            translated(self.folder),
-            self._engine.connect() as connection,
-        ):
+        with self._turn_to_write(), self.reading() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             row = connection.execute(queries.GALLERY).mappings().one()
             self.check_encoder(_pin(row).made_by)
@@ -193,7 +200,8 @@ class Store:
         """EncoderMismatch when the templates were made anew since this store was opened."""
         if made_by != self.pin.made_by:
             raise EncoderMismatch(
-                f"{self.folder}: another process has re-encoded this gallery; open it again"
+                f"{self.folder}: this gallery was re-encoded, or replaced by one of another "
+                "encoder, since it was opened; open it again"
             )
 
     def state(self) -> State:
