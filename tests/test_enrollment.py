@@ -452,6 +452,15 @@ def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) ->
     assert facedb.open(db.folder).index_folder(photos).enrolled == 1
 
 
+def test_info_beside_a_writer_whose_file_is_gone_before_it_is_measured(
+    db: FaceDB, photos: Path
+) -> None:
+    db.index_folder(photos)
+    size = db.info().bytes
+    (db.folder / "index-000000000007-0badcafe.faiss.tmp").symlink_to("gone")
+    assert db.info().bytes == size > 0
+
+
 def swapped(folder: Path, photos: Path, settings: Settings = CROPS) -> None:
     """Put a gallery of one other person in the place of the one in `folder`."""
     person(photos / "Somebody else", seed=77)
