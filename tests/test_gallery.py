@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import shutil
@@ -45,13 +46,14 @@ from facedb.errors import (
     InputError,
     UnknownIdentity,
 )
+from facedb.export import export
 from facedb.gallery import Gallery
 from facedb.index.faiss import build
 from facedb.lock import ReadWriteLock
 from facedb.operating import Operating
 from facedb.people import People
 from facedb.pipeline import Encoded
-from facedb.store import FILE_NAME, NewTemplate, State, Store
+from facedb.store import FILE_NAME, NewTemplate, State, Store, StoredTemplate
 from facedb.types import Face
 
 TESTS = Path(__file__).parent
@@ -551,6 +553,27 @@ def test_a_writer_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.raises(GalleryBusy, match="try again"),
     ):
         beside.submit(add, gallery, people(1, 1, seed=4), ["x"], "x").result()
+
+
+def test_export_beside_a_removal_holds_the_same_rows_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g", 4, 2)
+    read, other = gallery.store.templates, People(Gallery.open(tmp_path / "g"))
+
+    def removed_meanwhile() -> Iterator[StoredTemplate]:
+        other.remove("person002")
+        return read()
+
+    monkeypatch.setattr(gallery.store, "templates", removed_meanwhile)
+    report = export(gallery.store, str(tmp_path / "out"))
+    with np.load(report.vectors) as arrays, open(report.metadata, encoding="utf-8") as stream:
+        ids = arrays["template_ids"].tolist()
+        assert ids == [int(row["template_id"]) for row in csv.DictReader(stream)]
+        assert ids == [1, 2, 3, 4, 7, 8]
+        kept = [vector for _, vector in stored(gallery).values()]
+        np.testing.assert_array_equal(arrays["vectors"], np.array(kept))
+    assert report.templates == 6
 
 
 def kill_steps() -> list[str]:
