@@ -43,7 +43,7 @@ from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
 from facedb.settings import Settings
-from facedb.store import FILE_NAME, Measurements, Pin
+from facedb.store import Measurements, Pin, holds_store
 from facedb.types import Comparison, GalleryInfo, Identification, Photo, PhotoAnswer
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class FaceDB:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a gallery in the folder."""
-        return (self.folder / FILE_NAME).is_file()
+        """Whether there is a gallery in the folder; GalleryError where this user may not look."""
+        return holds_store(self.folder)
 
     @property
     def gallery(self) -> Gallery:

@@ -793,6 +793,38 @@ def test_a_user_who_may_not_write_sees_each_commit_while_the_gallery_is_open() -
         shutil.rmtree(folder)
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root to become nobody")
+def test_a_folder_that_this_user_may_not_enter(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder).close()
+    folder.chmod(0o700)
+    code = (
+        "import os, sys\n"
+        f"sys.path[:0] = {[str(TESTS), *sys.path]!r}\n"
+        "from pathlib import Path\n"
+        "from facedb.errors import GalleryError\n"
+        "from facedb.identify import FaceDB\n"
+        "from facedb.gallery import Gallery\n"
+        "from vectors import PIN\n"
+        f"folder = Path({str(folder)!r})\n"
+        "db = FaceDB(folder)\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "for ask in (\n"
+        "    lambda: db.exists, lambda: db.people, lambda: db.info(), lambda: db.threshold,\n"
+        "    lambda: db.identify('x.jpg'), lambda: db.enroll('Ada', 'x.jpg'),\n"
+        "    lambda: Gallery.create(folder, PIN), lambda: db.compare('x.jpg', 'x.jpg'),\n"
+        "):\n"
+        "    try:\n        ask()\n"
+        "    except GalleryError as error:\n        print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    words = f"{folder}: this user may not enter this folder"
+    assert [line.startswith(words) and "-g" in line for line in run.stdout.splitlines()] == [
+        True
+    ] * 8
+
+
 def test_read_only_store_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "g"
     filled(folder).close()

@@ -27,6 +27,17 @@ _BLOCK = 4096  # bound parameters of one statement; SQLite allows 32,766
 _T = TypeVar("_T")
 
 
+def holds_store(folder: Path) -> bool:
+    """Whether there is a store in the folder; GalleryError where this user may not look."""
+    try:
+        return (folder / FILE_NAME).is_file()
+    except PermissionError as error:
+        raise GalleryError(
+            f"{folder}: this user may not enter this folder; have its owner allow it, or name "
+            "another gallery with -g"
+        ) from error
+
+
 def may_write(folder: Path) -> bool:
     """Whether this user can write the store: SQLite also makes files beside it."""
     return os.access(folder / FILE_NAME, os.W_OK) and os.access(folder, os.W_OK)

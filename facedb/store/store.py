@@ -30,6 +30,7 @@ from facedb.store.connection import (
     FILE_NAME,
     blocks,
     busy,
+    holds_store,
     may_write,
     new_engine,
     open_engine,
@@ -83,7 +84,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
         """Make an empty store in `folder`; of two that race, the first wins and both open it."""
-        if folder.exists() and not folder.is_dir():
+        if not holds_store(folder) and folder.exists() and not folder.is_dir():
             raise GalleryError(f"{folder}: is a file; a gallery is a folder, name another with -g")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,11 +115,14 @@ class Store:
         """Open an existing store, for reading only where this user may not write it.
 
         Raises:
-            GalleryMissing, GalleryDamaged, GalleryReadOnly, GalleryError (another schema).
+            GalleryMissing, GalleryDamaged, GalleryReadOnly, GalleryError (another schema, or this
+            user may not enter the folder).
         """
-        if folder.is_file():
-            raise GalleryMissing(f"{folder}: is a file; a gallery is a folder, name one with -g")
-        if not (folder / FILE_NAME).is_file():
+        if not holds_store(folder):
+            if folder.is_file():
+                raise GalleryMissing(
+                    f"{folder}: is a file; a gallery is a folder, name one with -g"
+                )
             raise GalleryMissing(
                 f"{folder}: there is no gallery here; make one: facedb index DIR -g {folder}"
             )
