@@ -64,7 +64,8 @@ class FaceDB:
     """A gallery with the encoder and the detector it was made with.
 
     Nothing heavy is loaded before it is needed, and nothing is written before the first photo is
-    enrolled. Threads may call `identify` at once.
+    enrolled. Threads may call `identify` at once, and so may processes forked from this one: what
+    is loaded before the fork is shared. Fork while no other thread is using it.
     """
 
     def __init__(

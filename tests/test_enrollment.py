@@ -452,6 +452,18 @@ def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) ->
     assert facedb.open(db.folder).index_folder(photos).enrolled == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_gallery_in_use_goes_on_in_a_forked_process(tmp_path: Path) -> None:
+    # As a server's master does that loads everything before it forks its workers.
+    with facedb.open(tmp_path / "g") as db:
+        db.index_folder(SAMPLE)
+    stranger = max(SAMPLE.with_name("val").rglob("*.jpg"))
+    forked = Path(__file__).with_name("forked.py")
+    command = [sys.executable, forked, tmp_path / "g", SAMPLE, stranger]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 def test_info_beside_a_writer_whose_file_is_gone_before_it_is_measured(
     db: FaceDB, photos: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ FILE_NAME = "gallery.sqlite"
 BUSY_SECONDS = 30.0
 _NO_ROOM = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 _BLOCK = 4096  # bound parameters of one statement; SQLite allows 32,766
+
+_engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 _T = TypeVar("_T")
 
@@ -127,9 +130,21 @@ def _look(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
 
 def _engine(connect: Callable[[], sqlite3.Connection]) -> sa.Engine:
     # Without a limit: whoever reads must not wait for those who wait to write.
-    return sa.create_engine(
+    engine = sa.create_engine(
         "sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool, max_overflow=-1
     )
+    _engines.add(engine)
+    return engine
+
+
+def _close_before_fork() -> None:
+    # Locks stay behind: a child that went on with a connection would lose what it writes.
+    for engine in list(_engines):
+        engine.dispose()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_before_fork)
 
 
 @contextmanager
