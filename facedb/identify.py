@@ -112,10 +112,10 @@ class FaceDB:
             EncoderMismatch: another was put in its place, made by another encoder or detector.
         """
         with self._lock:
-            before = self._gallery
-            if before is None or not before.store.in_place():
-                self._gallery = self._opened(before)
-            return self._gallery
+            gallery = self._gallery
+            if gallery is None or not gallery.store.in_place():
+                self._gallery = gallery = self._opened(gallery)
+            return gallery
 
     def _opened(self, before: Gallery | None) -> Gallery:
         gallery = Gallery.open(self.folder, self.settings.device)

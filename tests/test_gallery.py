@@ -690,6 +690,15 @@ def test_no_room_for_the_log(tmp_path: Path, size: int) -> None:
     assert_equals_brute_force(Gallery.open(tmp_path / "g"))
 
 
+def test_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path / "g", 5, 2).close()
+    monkeypatch.chdir(tmp_path)
+    gallery = Gallery.open(Path("g"))
+    monkeypatch.chdir("/")
+    with gallery.store.reading():  # so that the next takes a new connection
+        assert gallery.store.count() == 10
+
+
 def test_missing_and_foreign_stores(tmp_path: Path) -> None:
     with pytest.raises(GalleryMissing, match="facedb index DIR"):
         Gallery.open(tmp_path / "nothing")

@@ -46,10 +46,10 @@ def may_write(folder: Path) -> bool:
     return os.access(folder / FILE_NAME, os.W_OK) and os.access(folder, os.W_OK)
 
 
-def place(folder: Path) -> tuple[int, int] | None:
-    """Device and inode of the store's file; None when it is gone."""
+def place(file: str) -> tuple[int, int] | None:
+    """Device and inode of a file; None when it is gone."""
     try:
-        stat = os.stat(folder / FILE_NAME)
+        stat = os.stat(file)
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
@@ -57,11 +57,13 @@ def place(folder: Path) -> tuple[int, int] | None:
 
 def new_engine(folder: Path) -> sa.Engine:
     """An engine that makes the file when there is none."""
-    return _engine(lambda: _connect(f"{_uri(folder)}?mode=rwc"))
+    uri = _uri(folder)
+    return _engine(lambda: _connect(f"{uri}?mode=rwc"))
 
 
 def open_engine(folder: Path, writable: bool) -> sa.Engine:
     """An engine on an existing file; one that only reads sees each commit as a writer's does."""
+    folder = folder.absolute()  # now: somebody may change directory
     if writable:
         return _engine(lambda: _connect(f"{_uri(folder)}?mode=rw"))
     engine = _engine(lambda: _connect_reading(folder))

@@ -73,7 +73,8 @@ class Store:
         self._turn = threading.Lock()
         with translated(folder), engine.connect() as connection:
             row = connection.execute(queries.GALLERY).mappings().one()
-        self._place = place(folder)  # after SQLite has opened it: overlays move a file then
+        self._file = os.path.abspath(folder / FILE_NAME)
+        self._place = place(self._file)  # after SQLite has opened it: overlays move a file then
         if row["schema_version"] not in READABLE_VERSIONS:
             raise GalleryError(
                 f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
@@ -154,7 +155,7 @@ class Store:
 
     def in_place(self) -> bool:
         """Whether the folder still holds the file that was opened."""
-        return place(self.folder) == self._place
+        return place(self._file) == self._place
 
     @contextmanager
     def _reading_vectors(self) -> Iterator[sa.Connection]:
