@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from facedb.errors import FacedbError
+    from facedb.errors import (
+        EncoderMismatch,
+        FacedbError,
+        GalleryBusy,
+        GalleryMissing,
+        InputError,
+        PhotoError,
+        UnknownIdentity,
+    )
     from facedb.identify import FaceDB, Settings, open
     from facedb.people import People
     from facedb.types import Candidate, Comparison, Face, Identification, Photo, PhotoAnswer
@@ -26,28 +34,40 @@ if TYPE_CHECKING:
 _HOME = {
     "Candidate": "facedb.types",
     "Comparison": "facedb.types",
+    "EncoderMismatch": "facedb.errors",
     "Face": "facedb.types",
     "FaceDB": "facedb.identify",
     "FacedbError": "facedb.errors",
+    "GalleryBusy": "facedb.errors",
+    "GalleryMissing": "facedb.errors",
     "Identification": "facedb.types",
+    "InputError": "facedb.errors",
     "People": "facedb.people",
     "Photo": "facedb.types",
     "PhotoAnswer": "facedb.types",
+    "PhotoError": "facedb.errors",
     "Settings": "facedb.identify",
+    "UnknownIdentity": "facedb.errors",
     "open": "facedb.identify",
 }
 
 __all__ = [
     "Candidate",
     "Comparison",
+    "EncoderMismatch",
     "Face",
     "FaceDB",
     "FacedbError",
+    "GalleryBusy",
+    "GalleryMissing",
     "Identification",
+    "InputError",
     "People",
     "Photo",
     "PhotoAnswer",
+    "PhotoError",
     "Settings",
+    "UnknownIdentity",
     "__version__",
     "open",
 ]

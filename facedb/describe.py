@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from facedb.encoder import Encoder
 from facedb.gallery import Gallery
@@ -30,6 +32,15 @@ def describe(gallery: Gallery, encoder: Encoder, operating: Operating) -> Galler
         calibrated_strangers=None if point is None else point.strangers,
         index_kind=state.index_kind,
         waiting=added + removed,
-        bytes=sum(file.stat().st_size for file in gallery.folder.iterdir()),
+        bytes=_bytes(gallery.folder),
         terms=encoder.terms,
     )
+
+
+def _bytes(folder: Path) -> int:
+    """What the files of a folder take; a writer may delete some meanwhile."""
+    total = 0
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total

@@ -50,6 +50,10 @@ class PhotoError(InputError):
         self.path = path
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str]]:
+        # An exception is made anew from `args`, which is the message alone.
+        return type(self), (self.path, self.reason)
+
 
 class DetectorError(InputError):
     """No face detector, or one that cannot be used."""

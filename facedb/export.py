@@ -40,14 +40,17 @@ def export(store: Store, target: str) -> ExportReport:
     )
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
+        written = np.isin(ids, _write_csv(store, metadata, set(ids.tolist())))
+        ids, rows = ids[written], rows[written]
         np.savez(vectors, template_ids=ids, vectors=rows, encoder=store.pin.encoder_fingerprint)
-        _write_csv(store, metadata, set(ids.tolist()))
     except OSError as error:
         raise InputError(f"{stem}: cannot write here: {error.strerror}") from error
     return ExportReport(os.fspath(vectors), os.fspath(metadata), len(ids))
 
 
-def _write_csv(store: Store, file: Path, wanted: set[int]) -> None:
+def _write_csv(store: Store, file: Path, wanted: set[int]) -> list[int]:
+    """Write those of these templates that are still stored; returns which they were."""
+    written: list[int] = []
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
@@ -57,3 +60,5 @@ def _write_csv(store: Store, file: Path, wanted: set[int]) -> None:
                 box = fields.pop("box")
                 fields |= dict(zip(("x", "y", "width", "height"), box, strict=True))
                 writer.writerow([fields[name] for name in _COLUMNS])
+                written.append(template.template_id)
+    return written

@@ -21,6 +21,9 @@ from facedb.types import Face, Photo, Pixels
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
 
+# Callers bring the threads. Now, for a forked process that asks waits for threads it has not got.
+cv2.setNumThreads(1)
+
 BUNDLED: Final = Path(__file__).resolve().parent / "models" / "detector" / "detector.onnx"
 SURE: Final = 0.9
 """A detector's score of a face that nobody doubts."""
@@ -261,11 +264,6 @@ def open_detector(spec: str | None, side: int = CROP_SIDE) -> Detector:
             return WholePhoto(side)
         case file:
             return YuNet(file, side=side)
-
-
-def use_one_thread() -> None:
-    """Keep OpenCV to the thread that calls it, for workers that fill the cores themselves."""
-    cv2.setNumThreads(1)
 
 
 def ranked(faces: list[Face], width: int, height: int) -> list[Face]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from facedb import snapshot as snapshots
 from facedb.decision import certain_width, in_order, nearest_first, stacked
 from facedb.device import Device
-from facedb.errors import BadEmbedding
+from facedb.errors import BadEmbedding, GalleryBusy, GalleryFull, GalleryReadOnly
 from facedb.index import IndexKind, SearchIndex
 from facedb.index.device import search_cache
 from facedb.index.faiss import FaissIndex, build
@@ -97,6 +97,9 @@ class Gallery:
         """Publish a new snapshot when the index file lags far enough behind to be worth it.
 
         After a removal it always is: the old file still holds the vectors.
+
+        Raises:
+            GalleryFull, GalleryReadOnly, GalleryBusy: it cannot be; what was committed is kept.
         """
         state = self.store.state()
         behind = state.snapshot.revision if state.snapshot else 0
@@ -107,7 +110,16 @@ class Gallery:
             if any(file.name != published for file in snapshots.files(self.folder)):
                 self._clean()
             return False
-        self.publish()
+        try:
+            self.publish()
+        except (GalleryFull, GalleryReadOnly, GalleryBusy) as error:
+            if not removed:
+                raise
+            raise type(error)(
+                f"{self.folder}: what was removed is removed, but the old index file still holds "
+                f"its vectors until this succeeds: facedb gallery rebuild -g {self.folder} "
+                f"({error})"
+            ) from error
         return True
 
     def publish(self) -> None:

@@ -42,7 +42,7 @@ from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
 from facedb.settings import Settings
-from facedb.store import FILE_NAME, Measurements, Pin
+from facedb.store import Measurements, Pin, holds_store
 from facedb.types import Comparison, GalleryInfo, Identification, Photo, PhotoAnswer
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class FaceDB:
     """A gallery with the encoder and the detector it was made with.
 
     Nothing heavy is loaded before it is needed, and nothing is written before the first photo is
-    enrolled. Threads may call `identify` at once.
+    enrolled. Threads may call `identify` at once, and so may processes forked from this one: what
+    is loaded before the fork is shared. Fork while no other thread is using it.
     """
 
     def __init__(
@@ -93,20 +94,36 @@ class FaceDB:
         with self._lock:
             if self._gallery is not None:
                 self._gallery.close()
-                self._gallery = None
+            # Another gallery may be there next time.
+            self._gallery = self._encoder = self._detector = self._operating = None
 
     @property
     def exists(self) -> bool:
-        """Whether there is a gallery in the folder."""
-        return (self.folder / FILE_NAME).is_file()
+        """Whether there is a gallery in the folder; GalleryError where this user may not look."""
+        return holds_store(self.folder)
 
     @property
     def gallery(self) -> Gallery:
-        """The gallery; GalleryMissing when nobody was ever enrolled."""
+        """The gallery that is in the folder now.
+
+        Raises:
+            GalleryMissing: nobody was ever enrolled, or it is gone.
+            EncoderMismatch: another was put in its place, made by another encoder or detector.
+        """
         with self._lock:
-            if self._gallery is None:
-                self._gallery = Gallery.open(self.folder, self.settings.device)
-            return self._gallery
+            gallery = self._gallery
+            if gallery is None or not gallery.store.in_place():
+                self._gallery = gallery = self._opened(gallery)
+            return gallery
+
+    def _opened(self, before: Gallery | None) -> Gallery:
+        gallery = Gallery.open(self.folder, self.settings.device)
+        if before is not None:
+            # Kept where it raises, and so for ever: photos may have been encoded already.
+            gallery.store.check_encoder(before.store.pin.made_by)
+            before.close()
+            self._operating = None
+        return gallery
 
     @property
     def encoder(self) -> Encoder:
@@ -388,6 +405,8 @@ class FaceDB:
             encoder, detector = self.encoder, self.detector
             spec = self._detector_spec(None)
             pin = new_pin(encoder, detector, spec)
+            if self._gallery is not None:  # whose folder is gone
+                self._gallery.close()
             self._gallery = Gallery.create(
                 self.folder, pin, self.settings.index, self.settings.device
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 
 from facedb.errors import InputError, UnknownIdentity
@@ -79,18 +79,20 @@ class People:
             UnknownIdentity, InputError (the new name is empty or somebody else's).
         """
         new = checked_name(new)
-        person = self._find(name)
-        if new == person.name:
-            return person
-        taken = self.find(new)
-        if taken is not None and taken.identity_id != person.identity_id:
-            raise InputError(
-                f"{new} is somebody else in this gallery; if they are one person: "
-                f"facedb people merge {quote(person.name)} {quote(taken.name)}"
-            )
+        # Nobody else commits in such a block: whom it finds are who they are until its end.
         with self._gallery.writing() as writer:
+            person = self._find(name)
+            if new == person.name:
+                return person
+            taken = self.find(new)
+            if taken is not None and taken.identity_id != person.identity_id:
+                raise InputError(
+                    f"{new} is somebody else in this gallery; if they are one person: "
+                    f"facedb people merge {quote(person.name)} {quote(taken.name)}"
+                )
             writer.rename_identity(person.identity_id, person.name, new)
-        return self._find(new)
+        aliases = sorted({*person.aliases, person.name} - {new})
+        return replace(person, name=new, aliases=tuple(aliases))
 
     def merge(self, name: str, into: str) -> Person:
         """Make two people one: the templates of `name` go to `into`, the name becomes an alias.
@@ -98,12 +100,14 @@ class People:
         Raises:
             UnknownIdentity, InputError (they are one person already).
         """
-        source, target = self._find(name), self._find(into)
-        if source.identity_id == target.identity_id:
-            raise InputError(f"{name} and {into} are one person already")
         with self._gallery.writing() as writer:
+            source, target = self._find(name), self._find(into)
+            if source.identity_id == target.identity_id:
+                raise InputError(f"{name} and {into} are one person already")
             writer.merge_identity(source.identity_id, source.name, target.identity_id)
-        return self._find(target.name)
+        aliases = sorted({*target.aliases, *source.aliases, source.name})
+        held = target.templates + source.templates
+        return replace(target, aliases=tuple(aliases), templates=held)
 
     def remove(self, name: str) -> Removal:
         """Remove a person for good: rows, vectors, index entries, aliases, file names.
@@ -111,28 +115,27 @@ class People:
         Raises:
             UnknownIdentity.
         """
-        person = self.find(name)
-        if person is None:
-            return self._forget(name)
-        details = self._gallery.store.templates_of(person.identity_id)
-        files = self._gallery.store.files_of([person.name, *person.aliases])
-        paths = {template.photo for template in details if template.photo} | set(files)
         with self._gallery.writing() as writer:
-            removed = writer.remove_identity(person.identity_id)
-        self._gallery.settle()
+            person = self.find(name)
+            paths = self._files(name, person)
+            if person is None and not paths:
+                raise self._unknown(name)
+            # Of whom every photo was refused, only the names of files are stored.
+            removed = 0 if person is None else writer.remove_identity(person.identity_id)
+            writer.forget_files(sorted(paths))
+        if not self._gallery.settle():
+            self._gallery.store.empty_log()
         folders = {os.path.dirname(path) for path in paths if os.path.exists(path)}
-        return Removal(person.name, removed, tuple(sorted(folders)))
+        whom = name if person is None else person.name
+        return Removal(whom, removed, tuple(sorted(folders)))
 
-    def _forget(self, name: str) -> Removal:
-        """Remove somebody of whom every photo was refused: only file names are stored."""
-        files = self._gallery.store.files_of([name])
-        if not files:
-            raise self._unknown(name)
-        with self._gallery.writing() as writer:
-            writer.forget_files(list(files))
-        self._gallery.store.empty_log()
-        folders = {os.path.dirname(path) for path in files if os.path.exists(path)}
-        return Removal(name, 0, tuple(sorted(folders)))
+    def _files(self, name: str, person: Person | None) -> set[str]:
+        """Every remembered file of a person, or of a name under which nobody is enrolled."""
+        store = self._gallery.store
+        if person is None:
+            return set(store.files_of([name]))
+        photos = {template.photo for template in store.templates_of(person.identity_id)}
+        return (photos | set(store.files_of([person.name, *person.aliases]))) - {""}
 
     def find(self, name: str) -> Person | None:
         """Whoever has this name or alias."""

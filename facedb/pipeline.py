@@ -18,7 +18,7 @@ import numpy as np
 
 from facedb.encoder import Encoder
 from facedb.errors import PhotoError
-from facedb.faces import Detector, use_one_thread
+from facedb.faces import Detector
 from facedb.photos import load_photo
 from facedb.quality import QualityModel
 from facedb.types import Embeddings, Face, Photo, Pixels, Quality
@@ -68,7 +68,6 @@ def encode_photos(
     Yields:
         One Encoded a path, in order.
     """
-    use_one_thread()
     workers = os.cpu_count() or 1
     chunks = _chunks(iter(paths), CHUNK)
     waiting: deque[Future[list[Encoded]]] = deque()

@@ -6,6 +6,7 @@ that a file cut short or brought from elsewhere cannot pass as the current one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from facedb.errors import GalleryError, GalleryFull, GalleryReadOnly
 from facedb.index.faiss import FaissIndex, load
 from facedb.store import Snapshot
 
@@ -23,6 +25,10 @@ VERIFIED_BYTES = 256 * 1024 * 1024
 
 _FOOTER = struct.Struct("<8s32sqqq")
 _MAGIC = b"FACEDBIX"
+_REASONS: tuple[tuple[type[GalleryError], tuple[int, ...]], ...] = (
+    (GalleryFull, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+    (GalleryReadOnly, (errno.EACCES, errno.EPERM, errno.EROFS)),
+)
 
 
 class SnapshotInvalid(Exception):
@@ -49,26 +55,44 @@ def write(
 
     Returns:
         None when another process has cleaned the unfinished file away.
+
+    Raises:
+        GalleryFull, GalleryReadOnly, GalleryError: it cannot be written; nothing of it is left.
     """
     name = f"index-{revision:012d}-{uuid.uuid4().hex[:8]}.faiss"
     temporary = folder / (name + ".tmp")
     step("snapshot: before the temporary file")
-    index.save(str(temporary))
-    step("snapshot: index written, footer missing")
-    with temporary.open("ab") as stream:
-        stream.write(Footer(gallery, revision, index.count, index.dim).packed())
-        stream.flush()
-        os.fsync(stream.fileno())
-    step("snapshot: temporary file complete")
     try:
+        index.save(str(temporary))
+        step("snapshot: index written, footer missing")
+        with temporary.open("ab") as stream:
+            stream.write(Footer(gallery, revision, index.count, index.dim).packed())
+            stream.flush()
+            os.fsync(stream.fileno())
+        step("snapshot: temporary file complete")
         digest, size = _sha256(temporary), temporary.stat().st_size
         temporary.rename(folder / name)
     except FileNotFoundError:
         return None
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise _not_written(folder, error) from error
     step("snapshot: renamed")
     sync_folder(folder)
     step("snapshot: folder synced")
     return Snapshot(name, revision, index.count, size, digest)
+
+
+def _not_written(folder: Path, error: OSError | RuntimeError) -> GalleryError:
+    """The error for an index file that could not be written; FAISS has only words for why."""
+    for kind, codes in _REASONS:
+        for reason in map(os.strerror, codes):
+            if reason in str(error):
+                return kind(
+                    f"{folder}: the index file cannot be written ({reason}); what was committed "
+                    f"is kept: mend that and run: facedb gallery rebuild -g {folder}"
+                )
+    return GalleryError(f"{folder}: the index file cannot be written: {error}")
 
 
 def read(

@@ -34,7 +34,7 @@ from measuring import circumstances
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedb.faces import ScalePolicy, YuNet, use_one_thread
+from facedb.faces import ScalePolicy, YuNet
 from facedb.photos import load_photo, photo_from_array
 from facedb.types import Face, Photo, Pixels
 
@@ -370,7 +370,6 @@ def beside_opencv(model: Path, photo: Photo) -> list[dict[str, Any]]:
 @click.option("--faces", default=60, help="Least faces of each height.")
 @click.option("--seed", default=0)
 def main(shared: Path, detector: Path, out: Path, count: int, faces: int, seed: int) -> None:
-    use_one_thread()
     result = circumstances(seed) | {"policy": asdict(ScalePolicy())}
     photos = development_photos(shared, count, seed)
     known = known_faces(detector, photos)

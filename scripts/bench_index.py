@@ -148,11 +148,10 @@ def parts_of_crops(folder: Path, count: int) -> dict[str, float]:
     import numpy as np
 
     from facedb.encoder import open_encoder
-    from facedb.faces import CropsOnly, use_one_thread
+    from facedb.faces import CropsOnly
     from facedb.photos import load_photo
     from facedb.pipeline import CHUNK
 
-    use_one_thread()
     encoder, detector = open_encoder("bundled", "cpu"), CropsOnly()
     photos = photos_of(folder)[:count]
 

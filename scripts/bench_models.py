@@ -79,7 +79,7 @@ from facedb.encoder.bundle import BUNDLED, GRAPH, WEIGHTS, Bundle, read_bundle
 from facedb.encoder.encoder import Forward
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_forward
-from facedb.faces import CropsOnly, Detector, open_detector, use_one_thread
+from facedb.faces import CropsOnly, Detector, open_detector
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo
 from facedb.runtime import open_session
@@ -439,7 +439,6 @@ def main(
     shared: Path, encoder: Path, people: Path, calibration: Path, turns: int | None, quick: bool,
     out: Path,
 ) -> None:  # fmt: skip
-    use_one_thread()
     sizes = QUICK if quick else FULL
     sizes = replace(sizes, turns=turns or sizes.turns)
     result = circumstances(0)

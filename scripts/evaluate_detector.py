@@ -51,7 +51,7 @@ from measuring import (
 from train_detector import CIFAR, people_of, photos_of
 
 from facedb.detections import overlaps
-from facedb.faces import BUNDLED_POLICY, ScalePolicy, YuNet, use_one_thread
+from facedb.faces import BUNDLED_POLICY, ScalePolicy, YuNet
 from facedb.photos import load_photo, photo_from_array
 from facedb.training.detector.export import LIMIT
 from facedb.training.distortions import KINDS, distort
@@ -326,7 +326,6 @@ def main(
     out: Path,
 ) -> None:
     """Measure MODEL beside YuNet."""
-    use_one_thread()
     result = circumstances(seed) | {"model": facts(model), "yunet": facts(yunet)}
     pair = Pair.open(model, yunet)
     celeba = shared / "data" / "celeba"

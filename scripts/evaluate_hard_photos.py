@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from facedb.detections import overlaps
 from facedb.encoder import Encoder, open_encoder
-from facedb.faces import Detector, YuNet, open_detector, use_one_thread
+from facedb.faces import Detector, YuNet, open_detector
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo, encode_photos
 from facedb.types import Face, Pixels
@@ -186,7 +186,6 @@ class Bench:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "hard-photos.json")
 def main(lfw: Path, yunet: Path, detector: str, count: int, out: Path) -> None:
     begun, found, encoder = circumstances(0), open_detector(detector), open_encoder("bundled")
-    use_one_thread()
     photos = [sorted(person.glob("*.webp")) for person in sorted(lfw.iterdir()) if person.is_dir()]
     firsts = [(own[0].parent.name, str(own[0])) for own in photos]
     encoded = encode_photos([path for _, path in firsts], found, encoder)

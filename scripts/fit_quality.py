@@ -38,7 +38,7 @@ from facedb.evaluation.curves import error_versus_reject
 from facedb.evaluation.metrics import rank_k
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.trial import enrolled_from, run_trial
-from facedb.faces import CropsOnly, Detector, open_detector, use_one_thread
+from facedb.faces import CropsOnly, Detector, open_detector
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo, encode_photos
 from facedb.quality import QualityModel, traits
@@ -89,7 +89,6 @@ class Eyes:
 
     def look(self, photos: Sequence[Path], condition: str) -> Seen:
         """The face that counts of each photo in which one is found."""
-        use_one_thread()
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             jobs = pool.map(lambda item: self._one(*item, condition), enumerate(photos))
             with click.progressbar(jobs, length=len(photos), label=condition) as bar:

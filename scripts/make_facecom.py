@@ -33,7 +33,6 @@ from measuring import SHARED
 from PIL import Image
 
 from facedb.errors import FacedbError
-from facedb.faces import use_one_thread
 from facedb.photos import load_photo
 from facedb.training.distortions import DEFAULT_SEVERITY, KINDS, LEVELS, distort
 from facedb.types import Pixels
@@ -156,7 +155,7 @@ def build(layout: Layout, photos: list[str], jobs: int) -> int:
     if jobs == 1:
         return sum(shown(map(make, photos), len(photos), layout.out.name))
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=use_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         return sum(shown(pool.map(make, photos, chunksize=8), len(photos), layout.out.name))
 
 

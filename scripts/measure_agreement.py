@@ -22,7 +22,7 @@ from measuring import RESULTS, TEACHER, circumstances, finish, rounded, table, u
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.faces import open_detector, use_one_thread
+from facedb.faces import open_detector
 from facedb.photos import walk_people
 from facedb.training.data import read_faces
 from facedb.training.teacher import embed, open_teacher
@@ -63,7 +63,6 @@ def agreement(values: NDArray[np.float64]) -> dict[str, Any]:
 def main(
     data: Path, teacher: Path, more: tuple[Path, ...], most: int, seed: int, out: Path
 ) -> None:
-    use_one_thread()
     result = circumstances(seed) | {"teacher": teacher.name}
     asked = open_teacher(str(teacher)).encoder
     crops = {

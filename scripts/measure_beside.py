@@ -25,7 +25,7 @@ from faceless import false_faces
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, table
 from train_detector import faceless_photos
 
-from facedb.faces import BUNDLED, BUNDLED_POLICY, ScalePolicy, YuNet, use_one_thread
+from facedb.faces import BUNDLED, BUNDLED_POLICY, ScalePolicy, YuNet
 from facedb.photos import load_photo
 from facedb.types import Face, Photo
 
@@ -55,7 +55,6 @@ def row_of(detector: YuNet, scenes: list[Scene], bare: dict[str, list[Photo]]) -
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "beside.json")
 def main(shared: Path, yunet: Path, count: int, seed: int, out: Path) -> None:
-    use_one_thread()
     every = sorted((shared / "data" / "lfw" / "images").glob("*/*.webp"))
     drawn = set(chosen(every, DRAWN, seed))
     files = [file for file in development_files(shared) if file not in drawn]

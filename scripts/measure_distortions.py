@@ -30,7 +30,7 @@ from measuring import DETECTOR, RESULTS, ROOT, SHARED, circumstances, finish, ro
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from facedb.faces import align, open_detector, use_one_thread
+from facedb.faces import align, open_detector
 from facedb.photos import load_photo
 from facedb.runtime import open_session
 from facedb.training.distortions import DEFAULT_SEVERITY, KINDS, LEVELS, SEVERITIES, distort
@@ -220,7 +220,6 @@ def settled(rows: list[Row]) -> dict[str, Any]:
 @click.option("--seed", default=1, show_default=True)
 @click.option("--turns", default=200, show_default=True, help="Timed calls of each kind.")
 def main(shared: Path, file: Path, picture: Path, limit: int | None, seed: int, turns: int) -> None:
-    use_one_thread()
     result = circumstances(seed)
     sheet(picture)
     result["milliseconds"] = times((112, 250), turns)

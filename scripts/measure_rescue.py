@@ -25,7 +25,7 @@ from froc import scores_at
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
 from train_detector import CIFAR, people_of, photos_of
 
-from facedb.faces import BUNDLED, ScalePolicy, YuNet, use_one_thread
+from facedb.faces import BUNDLED, ScalePolicy, YuNet
 from facedb.photos import photo_from_array
 from facedb.training.distortions import KINDS, SEVERITIES, distort
 from facedb.types import Face, Photo
@@ -60,7 +60,6 @@ def row_of(
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "rescue.json")
 def main(shared: Path, yunet: Path, count: int, seed: int, out: Path) -> None:
-    use_one_thread()
     result = circumstances(seed) | {"photos": count, "severity": SEVERITIES[-1], "detectors": {}}
     theirs = YuNet(yunet)
     celeba = shared / "data" / "celeba"

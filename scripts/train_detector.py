@@ -34,7 +34,7 @@ from make_celeba import overlap
 from measuring import DETECTOR, RESULTS, SHARED
 from torch.utils.data import default_collate
 
-from facedb.faces import BUNDLED_POLICY, YuNet, use_one_thread
+from facedb.faces import BUNDLED_POLICY, YuNet
 from facedb.training.detector.export import LIMIT, to_onnx
 from facedb.training.detector.loop import CHECKPOINT, Plan, Run, Views, averaged
 from facedb.training.detector.loop import train as train_on
@@ -232,7 +232,6 @@ def export(
     The usual threshold then finds as many faces as the false ones allow: as counted on CIFAR-10
     pictures that were not trained on, and on pieces of photographs that were.
     """
-    use_one_thread()
     weights, facts = averaged(work, branches)
     network = DetectorNetwork(**facts["network"])
     network.load_state_dict(weights)

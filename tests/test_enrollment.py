@@ -17,7 +17,7 @@ from crops import CROPS, people_folder, person
 from photos_maker import bad_files, save, scene
 
 import facedb
-from facedb.errors import EncoderMismatch, InputError, UnknownIdentity
+from facedb.errors import EncoderMismatch, GalleryMissing, InputError, UnknownIdentity
 from facedb.faces import BUNDLED
 from facedb.identify import FaceDB, Settings
 from facedb.photos import reasons
@@ -450,3 +450,72 @@ def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) ->
     # Dropped photos that come back are enrolled again.
     gone.write_bytes(kept)
     assert facedb.open(db.folder).index_folder(photos).enrolled == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_gallery_in_use_goes_on_in_a_forked_process(tmp_path: Path) -> None:
+    # As a server's master does that loads everything before it forks its workers.
+    with facedb.open(tmp_path / "g") as db:
+        db.index_folder(SAMPLE)
+    stranger = max(SAMPLE.with_name("val").rglob("*.jpg"))
+    forked = Path(__file__).with_name("forked.py")
+    command = [sys.executable, forked, tmp_path / "g", SAMPLE, stranger]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_info_beside_a_writer_whose_file_is_gone_before_it_is_measured(
+    db: FaceDB, photos: Path
+) -> None:
+    db.index_folder(photos)
+    size = db.info().bytes
+    (db.folder / "index-000000000007-0badcafe.faiss.tmp").symlink_to("gone")
+    assert db.info().bytes == size > 0
+
+
+def swapped(folder: Path, photos: Path, settings: Settings = CROPS) -> None:
+    """Put a gallery of one other person in the place of the one in `folder`."""
+    person(photos / "Somebody else", seed=77)
+    with facedb.open(folder.with_name("other"), settings) as other:
+        other.index_folder(photos)
+    folder.rename(folder.with_name("before"))
+    folder.with_name("other").rename(folder)
+
+
+def test_a_gallery_put_in_the_place_of_an_open_one(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
+    db.index_folder(photos)
+    held = db.gallery
+    assert db.identify(photos / "Person 1" / "0000.png")[0].identity == "Person 1"
+    swapped(db.folder, tmp_path / "others")
+    for write in (held.settle, held.publish, lambda: held.writing().__enter__()):
+        with pytest.raises(GalleryMissing, match="open it again"):
+            write()
+    (face,) = db.identify(tmp_path / "others" / "Somebody else" / "0000.png")
+    assert face.identity == "Somebody else"
+    db.enroll("Person 1", photos / "Person 1")
+    assert names(db) == {"Somebody else": 2, "Person 1": 2}
+    assert len(list(db.folder.glob("index-*"))) == 1
+    assert db.gallery.check() == []
+
+
+def test_a_gallery_of_another_detector_put_in_the_place_of_an_open_one(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
+    db.index_folder(photos)
+    swapped(db.folder, tmp_path / "others", Settings(detector="whole"))
+    for _ in range(2):
+        with pytest.raises(EncoderMismatch, match="open it again"):
+            db.identify(photos / "Person 1" / "0000.png")
+    with facedb.open(db.folder) as again:
+        assert again.identify(photos / "Person 1" / "0000.png")[0].candidates
+
+
+def test_an_open_gallery_that_is_deleted(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    shutil.rmtree(db.folder)
+    with pytest.raises(GalleryMissing, match="facedb index"):
+        db.identify(photos / "Person 1" / "0000.png")
+    db.enroll("Person 1", photos / "Person 1")
+    assert names(db) == {"Person 1": 2}

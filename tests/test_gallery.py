@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +37,23 @@ from facedb.decision import rank
 from facedb.errors import (
     BadEmbedding,
     EncoderMismatch,
+    FacedbError,
+    GalleryBusy,
     GalleryDamaged,
     GalleryFull,
     GalleryMissing,
     GalleryReadOnly,
+    InputError,
     UnknownIdentity,
 )
+from facedb.export import export
 from facedb.gallery import Gallery
 from facedb.index.faiss import build
 from facedb.lock import ReadWriteLock
 from facedb.operating import Operating
 from facedb.people import People
 from facedb.pipeline import Encoded
-from facedb.store import FILE_NAME, NewTemplate, State, Store
+from facedb.store import FILE_NAME, NewTemplate, State, Store, StoredTemplate
 from facedb.types import Face
 
 TESTS = Path(__file__).parent
@@ -413,6 +422,44 @@ def test_merge_makes_two_people_one(tmp_path: Path) -> None:
     assert People(gallery).show("person002").person.templates == 5
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "change", "error"),
+    [
+        (("remove", "person000"), ("remove", "person000"), UnknownIdentity),
+        (("remove", "person000"), ("rename", "person000", "Ada"), UnknownIdentity),
+        (("rename", "person001", "Ada"), ("rename", "person000", "Ada"), InputError),
+        (("remove", "person000"), ("merge", "person000", "person001"), UnknownIdentity),
+        (("remove", "person001"), ("merge", "person000", "person001"), UnknownIdentity),
+        (("merge", "person000", "person001"), ("merge", "person000", "person001"), InputError),
+        (("merge", "person000", "person001"), ("remove", "person000"), None),
+    ],
+)
+def test_two_who_change_the_same_person_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: tuple[str, ...],
+    change: tuple[str, ...],
+    error: type[FacedbError] | None,
+) -> None:
+    gallery = filled(tmp_path / "g", 3, 2)
+    other, left = People(Gallery.open(tmp_path / "g")), [meanwhile]
+
+    def first(step: str) -> None:
+        if step == "write: before the transaction" and left:
+            name, *rest = left.pop()
+            getattr(other, name)(*rest)
+
+    monkeypatch.setattr("facedb.gallery.on_step", first)
+    name, *rest = change
+    if error is None:
+        assert getattr(People(gallery), name)(*rest).templates == 4
+        assert [person.name for person in People(gallery).list()] == ["person002"]
+    else:
+        with pytest.raises(error):
+            getattr(People(gallery), name)(*rest)
+    assert_equals_brute_force(gallery)
+
+
 def test_another_process_sees_each_commit(tmp_path: Path) -> None:
     reader, writer = filled(tmp_path / "g"), Gallery.open(tmp_path / "g")
     assert_equals_brute_force(reader)
@@ -467,6 +514,66 @@ def test_two_writers_and_several_readers_at_once(tmp_path: Path) -> None:
     assert shared.store.count() == 100 + 2 * (45 - 9)
     assert_equals_brute_force(shared)
     assert shared.check() == []
+
+
+def test_many_who_wait_to_write_hold_no_reader_back(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 5, 2)
+    arrived = threading.Barrier(21)
+    failures: list[BaseException] = []
+
+    def write(name: str) -> None:
+        arrived.wait()
+        try:
+            add(gallery, people(1, 1, seed=4), [name], name)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(f"n{number}",)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    other = sqlite3.connect(tmp_path / "g" / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    arrived.wait()
+    for _ in range(10):
+        assert_equals_brute_force(gallery)
+    waiting = [thread.is_alive() for thread in threads]
+    other.execute("COMMIT")
+    for thread in threads:
+        thread.join()
+    assert (all(waiting), failures) == (True, [])
+    assert gallery.store.count() == 30
+
+
+def test_a_writer_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = filled(tmp_path / "g", 5, 2)
+    monkeypatch.setattr("facedb.store.store.BUSY_SECONDS", 0.0)
+    with (
+        gallery.writing(),
+        ThreadPoolExecutor(1) as beside,
+        pytest.raises(GalleryBusy, match="try again"),
+    ):
+        beside.submit(add, gallery, people(1, 1, seed=4), ["x"], "x").result()
+
+
+def test_export_beside_a_removal_holds_the_same_rows_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g", 4, 2)
+    read, other = gallery.store.templates, People(Gallery.open(tmp_path / "g"))
+
+    def removed_meanwhile() -> Iterator[StoredTemplate]:
+        other.remove("person002")
+        return read()
+
+    monkeypatch.setattr(gallery.store, "templates", removed_meanwhile)
+    report = export(gallery.store, str(tmp_path / "out"))
+    with np.load(report.vectors) as arrays, open(report.metadata, encoding="utf-8") as stream:
+        ids = arrays["template_ids"].tolist()
+        assert ids == [int(row["template_id"]) for row in csv.DictReader(stream)]
+        assert ids == [1, 2, 3, 4, 7, 8]
+        kept = [vector for _, vector in stored(gallery).values()]
+        np.testing.assert_array_equal(arrays["vectors"], np.array(kept))
+    assert report.templates == 6
 
 
 def kill_steps() -> list[str]:
@@ -547,6 +654,51 @@ def test_disk_full_keeps_what_was_committed(tmp_path: Path) -> None:
     add(gallery, people(1, 1, seed=99), ["room again"], "room")
 
 
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_for_the_index_file_after_a_removal(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder, 10_000, 2).close()
+    gallery = Gallery.open(folder)
+    before = index_files(folder)
+    with room_for(1 << 20), pytest.raises(GalleryFull, match=r"removed.*facedb gallery rebuild"):
+        People(gallery).remove("person042")
+    assert gallery.store.count() == 19_998
+    assert index_files(folder) == before
+    assert_equals_brute_force(gallery, probes=2)
+    gallery.rebuild()
+    assert gallery.check() == []
+    assert not set(before) & set(index_files(folder))
+
+
+@pytest.mark.parametrize("size", [20_000, 60_000])
+def test_no_room_for_the_log(tmp_path: Path, size: int) -> None:
+    # The least is no room for the file that readers share, the next none for the log itself.
+    filled(tmp_path / "g", 5, 2).close()
+    with room_for(size), pytest.raises(GalleryFull, match="what was committed before is kept"):
+        fill(Gallery.open(tmp_path / "g"))
+    assert_equals_brute_force(Gallery.open(tmp_path / "g"))
+
+
+def test_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path / "g", 5, 2).close()
+    monkeypatch.chdir(tmp_path)
+    gallery = Gallery.open(Path("g"))
+    monkeypatch.chdir("/")
+    with gallery.store.reading():  # so that the next takes a new connection
+        assert gallery.store.count() == 10
+
+
 def test_missing_and_foreign_stores(tmp_path: Path) -> None:
     with pytest.raises(GalleryMissing, match="facedb index DIR"):
         Gallery.open(tmp_path / "nothing")
@@ -598,6 +750,88 @@ def test_query_by_a_user_who_may_not_write(writer_open: bool) -> None:
     finally:
         gallery.close()
         shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root to become nobody")
+def test_a_user_who_may_not_write_sees_each_commit_while_the_gallery_is_open() -> None:
+    folder = Path("/tmp") / f"facedb-readonly-{os.getpid()}-commits"
+    filled(folder).close()
+    try:
+        folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        code = (
+            "import os, sys\n"
+            f"sys.path[:0] = {[str(TESTS), *sys.path]!r}\n"
+            "from pathlib import Path\n"
+            "from facedb.gallery import Gallery\n"
+            "from vectors import assert_equals_brute_force\n"
+            "import facedb.decision, numpy.random, numpy.testing\n"
+            "import sqlalchemy.dialects.sqlite.pysqlite\n"
+            "os.setgid(65534); os.setuid(65534)\n"
+            f"gallery = Gallery.open(Path({str(folder)!r}))\n"
+            "for _ in sys.stdin:\n"
+            "    assert_equals_brute_force(gallery)\n"
+            "    print(*[person.name for person in gallery.store.people()], flush=True)\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as reader:
+
+            def names() -> set[str]:
+                assert reader.stdin is not None
+                assert reader.stdout is not None
+                reader.stdin.write("\n")
+                reader.stdin.flush()
+                return set(reader.stdout.readline().split())
+
+            before = names()
+            gallery = Gallery.open(folder)
+            add(gallery, people(1, 1, seed=5), ["late"], "late")
+            assert names() - before == {"late"}
+            People(gallery).remove("person004")
+            assert before - names() == {"person004"}
+            gallery.close()
+            gallery = Gallery.open(folder)
+            People(gallery).remove("late")
+            gallery.close()
+            assert before - names() == {"person004"}
+            People(Gallery.open(folder)).remove("person005")
+            assert before - names() == {"person004", "person005"}
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root to become nobody")
+def test_a_folder_that_this_user_may_not_enter(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    filled(folder).close()
+    folder.chmod(0o700)
+    code = (
+        "import os, sys\n"
+        f"sys.path[:0] = {[str(TESTS), *sys.path]!r}\n"
+        "from pathlib import Path\n"
+        "from facedb.errors import GalleryError\n"
+        "from facedb.identify import FaceDB\n"
+        "from facedb.gallery import Gallery\n"
+        "from vectors import PIN\n"
+        f"folder = Path({str(folder)!r})\n"
+        "db = FaceDB(folder)\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "for ask in (\n"
+        "    lambda: db.exists, lambda: db.people, lambda: db.info(), lambda: db.threshold,\n"
+        "    lambda: db.identify('x.jpg'), lambda: db.enroll('Ada', 'x.jpg'),\n"
+        "    lambda: Gallery.create(folder, PIN), lambda: db.compare('x.jpg', 'x.jpg'),\n"
+        "):\n"
+        "    try:\n        ask()\n"
+        "    except GalleryError as error:\n        print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    words = f"{folder}: this user may not enter this folder"
+    assert [line.startswith(words) and "-g" in line for line in run.stdout.splitlines()] == [
+        True
+    ] * 8
 
 
 def test_read_only_store_says_so(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,6 +15,7 @@ import pytest
 
 import facedb
 from facedb.cli.main import facedb as cli
+from facedb.errors import FacedbError, PhotoError
 
 PACKAGE = Path(facedb.__file__).parent
 
@@ -151,14 +155,20 @@ def test_public_names() -> None:
         [
             "Candidate",
             "Comparison",
+            "EncoderMismatch",
             "Face",
             "FaceDB",
             "FacedbError",
+            "GalleryBusy",
+            "GalleryMissing",
             "Identification",
+            "InputError",
             "People",
             "Photo",
             "PhotoAnswer",
+            "PhotoError",
             "Settings",
+            "UnknownIdentity",
             "__version__",
             "open",
         ]
@@ -167,6 +177,23 @@ def test_public_names() -> None:
         assert getattr(facedb, name) is not None
     with pytest.raises(AttributeError, match="nothing_here"):
         _ = facedb.nothing_here  # type: ignore[attr-defined]
+
+
+def kinds(error: type[FacedbError] = FacedbError) -> list[type[FacedbError]]:
+    return [error, *(kind for below in error.__subclasses__() for kind in kinds(below))]
+
+
+@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_errors_come_back_from_another_process(
+    kind: type[FacedbError], copied: Callable[[FacedbError], FacedbError]
+) -> None:
+    given = ("a.jpg", "torn") if kind is PhotoError else ("what failed",)
+    error = kind(*given)
+    again = copied(error)
+    assert type(again) is kind
+    assert (str(again), again.exit_code) == (str(error), error.exit_code)
+    assert vars(again) == vars(error)
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

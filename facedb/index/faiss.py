@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -17,6 +18,10 @@ try:
     import faiss
 except ImportError as error:
     raise DependencyMissing("FAISS is not installed; from a clone: pip install '.[cpu]'") from error
+
+if hasattr(os, "register_at_fork"):
+    # The threads do not come along into a forked process, which would wait for them.
+    os.register_at_fork(after_in_child=lambda: faiss.omp_set_num_threads(1))
 
 Blocks: TypeAlias = Iterable[tuple[NDArray[np.int64], Embeddings]]
 

@@ -4,7 +4,7 @@ Every write is one `BEGIN IMMEDIATE` transaction that raises `gallery.revision`;
 only commit point. This package is the only importer of sqlalchemy.
 """
 
-from facedb.store.connection import FILE_NAME
+from facedb.store.connection import FILE_NAME, holds_store
 from facedb.store.measurements import Measurements
 from facedb.store.records import (
     FileRow,
@@ -34,4 +34,5 @@ __all__ = [
     "StoredProbe",
     "StoredTemplate",
     "Writer",
+    "holds_store",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,11 +26,15 @@ from facedb.errors import (
 )
 from facedb.store import queries
 from facedb.store.connection import (
+    BUSY_SECONDS,
     FILE_NAME,
     blocks,
+    busy,
+    holds_store,
     may_write,
     new_engine,
     open_engine,
+    place,
     translated,
 )
 from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTemplate
@@ -65,8 +70,11 @@ class Store:
         self.folder = folder
         self.writable = writable
         self._engine = engine
-        with self.reading() as connection:
+        self._turn = threading.Lock()
+        with translated(folder), engine.connect() as connection:
             row = connection.execute(queries.GALLERY).mappings().one()
+        self._file = os.path.abspath(folder / FILE_NAME)
+        self._place = place(self._file)  # after SQLite has opened it: overlays move a file then
         if row["schema_version"] not in READABLE_VERSIONS:
             raise GalleryError(
                 f"{folder}: made by another version of facedb (schema {row['schema_version']}, "
@@ -77,7 +85,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
         """Make an empty store in `folder`; of two that race, the first wins and both open it."""
-        if folder.exists() and not folder.is_dir():
+        if not holds_store(folder) and folder.exists() and not folder.is_dir():
             raise GalleryError(f"{folder}: is a file; a gallery is a folder, name another with -g")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,11 +116,14 @@ class Store:
         """Open an existing store, for reading only where this user may not write it.
 
         Raises:
-            GalleryMissing, GalleryDamaged, GalleryReadOnly, GalleryError (another schema).
+            GalleryMissing, GalleryDamaged, GalleryReadOnly, GalleryError (another schema, or this
+            user may not enter the folder).
         """
-        if folder.is_file():
-            raise GalleryMissing(f"{folder}: is a file; a gallery is a folder, name one with -g")
-        if not (folder / FILE_NAME).is_file():
+        if not holds_store(folder):
+            if folder.is_file():
+                raise GalleryMissing(
+                    f"{folder}: is a file; a gallery is a folder, name one with -g"
+                )
             raise GalleryMissing(
                 f"{folder}: there is no gallery here; make one: facedb index DIR -g {folder}"
             )
@@ -133,9 +144,18 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection for this package's own queries."""
+        """A connection for this package's own queries; GalleryMissing when not `in_place`."""
+        if not self.in_place():
+            raise GalleryMissing(
+                f"{self.folder}: the gallery that was opened is gone from there, or another was "
+                "put in its place; open it again"
+            )
         with translated(self.folder), self._engine.connect() as connection:
             yield connection
+
+    def in_place(self) -> bool:
+        """Whether the folder still holds the file that was opened."""
+        return place(self._file) == self._place
 
     @contextmanager
     def _reading_vectors(self) -> Iterator[sa.Connection]:
@@ -161,7 +181,7 @@ class Store:
             raise GalleryReadOnly(
                 f"{self.folder}: this gallery cannot be written by this user; it can be queried"
             )
-        with translated(self.folder), self._engine.connect() as connection:
+        with self._turn_to_write(), self.reading() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             row = connection.execute(queries.GALLERY).mappings().one()
             self.check_encoder(_pin(row).made_by)
@@ -171,11 +191,22 @@ class Store:
             yield Writer(connection)
             connection.commit()
 
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """SQLite has one writer: the others wait here in line, and hold no connection."""
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise busy(self.folder)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def check_encoder(self, made_by: str) -> None:
         """EncoderMismatch when the templates were made anew since this store was opened."""
         if made_by != self.pin.made_by:
             raise EncoderMismatch(
-                f"{self.folder}: another process has re-encoded this gallery; open it again"
+                f"{self.folder}: this gallery was re-encoded, or replaced by one of another "
+                "encoder, since it was opened; open it again"
             )
 
     def state(self) -> State:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from facedb.faces import use_one_thread
 from facedb.training.blends import Blending
 from facedb.training.data import Faces
 from facedb.training.recipes import Recipe
@@ -156,10 +155,9 @@ def _context() -> str | None:
 
 
 def _stand_back(worker: int) -> None:
-    """One thread, when nothing else wants its core: the prepared batches bridge the wait.
+    """Work when nothing else wants its core: the prepared batches bridge the wait.
 
     Otherwise it halts the learner while the teacher's core stands idle.
     """
-    use_one_thread()
     if hasattr(os, "nice"):
         os.nice(19)

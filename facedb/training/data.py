@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.errors import InputError, PhotoError
-from facedb.faces import Detector, use_one_thread
+from facedb.faces import Detector
 from facedb.photos import PersonPhoto, Skipped, load_photo, walk_people
 from facedb.types import Pixels
 
@@ -114,7 +114,6 @@ def read_faces(
     kept: list[PersonPhoto] = []
     digests: dict[str, str] = {}
     left_out: list[Skipped] = []
-    use_one_thread()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         reads = pool.map(lambda entry: _read(entry.path, detector), entries)
         for done, (entry, read) in enumerate(zip(entries, reads, strict=True), 1):
