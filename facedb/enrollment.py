@@ -120,7 +120,7 @@ def index_folder(
         elif row.reason is not None:
             report.refused.append(Refusal(row.path, row.reason))
     report.unchanged = len(walk.entries) - len(todo)
-    _Enroller(gallery, encoder, detector, report, known).run(todo, progress)
+    _Enroller(gallery, encoder, detector, report, known, replacing=True).run(todo, progress)
     if prune:
         removed = _forget(gallery, _vanished(walk, known))
         report.removed += removed
@@ -129,7 +129,7 @@ def index_folder(
         if removed and freed:
             report.refused = [item for item in report.refused if item.path not in freed]
             again = [entry for entry in walk.entries if entry.path in freed]
-            _Enroller(gallery, encoder, detector, report, known).run(again, None)
+            _Enroller(gallery, encoder, detector, report, known, replacing=True).run(again, None)
     report.refused.sort(key=lambda refusal: refusal.path)
     return _finished(report, gallery, encoder, began, since)
 
@@ -142,14 +142,17 @@ def enroll_photos(
     photos: Iterable[str],
     progress: Progress | None = None,
 ) -> IndexReport:
-    """Enroll photo files, or all photos of folders, under a name; otherwise as `index_folder`."""
+    """Enroll photo files, or all photos of folders, under a name.
+
+    It only ever adds: a path that was enrolled before may hold another photo, of anybody, now.
+    """
     began, since = time.monotonic(), gallery.store.revision()
     walk = walk_photos(photos)
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
     report = IndexReport(photos=len(entries))
     report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
     known = gallery.store.files_at([entry.path for entry in entries])
-    _Enroller(gallery, encoder, detector, report, known).run(entries, progress)
+    _Enroller(gallery, encoder, detector, report, known, replacing=False).run(entries, progress)
     return _finished(report, gallery, encoder, began, since)
 
 
@@ -176,12 +179,15 @@ class _Enroller:
         detector: Detector,
         report: IndexReport,
         known: dict[str, FileRow],
+        *,
+        replacing: bool,
     ) -> None:
         self._gallery = gallery
         self._encoder = encoder
         self._detector = detector
         self._report = report
         self._known = known
+        self._replacing = replacing
         self._batch: list[_Read] = []
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
@@ -217,7 +223,8 @@ class _Enroller:
             rows, templates = self._sorted_out(batch, writer)
             writer.add_templates(templates)
             writer.put_files(rows)
-            self._report.removed += writer.remove_orphans(self._replaced(rows))
+            if self._replacing:
+                self._report.removed += writer.remove_orphans(self._replaced(rows))
         self._count(rows, templates, batch)
 
     def _replaced(self, rows: list[FileRow]) -> list[str]:

@@ -314,6 +314,20 @@ def test_enroll_photos_under_a_name(db: FaceDB, tmp_path: Path) -> None:
         db.enroll("  ", files)
 
 
+def test_a_path_that_is_used_again_takes_nobody_away(db: FaceDB, tmp_path: Path) -> None:
+    upload = tmp_path / "upload.png"
+    for seed, name in ((70, "Ada"), (71, "Bob"), (72, "Bob"), (73, "Bob")):
+        save(upload, scene(48, 48, seed))
+        report = db.enroll(name, upload)
+        assert (report.enrolled, report.removed) == (1, 0)
+    assert names(db) == {"Ada": 1, "Bob": 3}
+    again = save(tmp_path / "again.png", scene(48, 48, 70))
+    assert db.identify(again, k=1)[0].identity == "Ada"
+    upload.write_bytes(b"")
+    assert db.enroll("Cleo", upload).enrolled == 0
+    assert names(db) == {"Ada": 1, "Bob": 3}
+
+
 def test_a_thousand_photos_with_forty_bad_ones(db: FaceDB, tmp_path: Path) -> None:
     top = tmp_path / "many"
     for number in range(960):
