@@ -38,13 +38,13 @@ from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.operating import Operating, operating, shipped
 from facedb.people import People, checked_name
-from facedb.photos import load_photo, photo_from_array
+from facedb.photos import PhotoLike, as_photo
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
 from facedb.settings import Settings
 from facedb.store import FILE_NAME, Measurements, Pin
-from facedb.types import Comparison, GalleryInfo, Identification, Photo, PhotoAnswer
+from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_GALLERY", "FaceDB", "PhotoLike", "Settings", "open"]
 
 DEFAULT_GALLERY = "facedb.gallery"
-
-PhotoLike = str | os.PathLike[str] | NDArray[np.uint8] | Photo
-"""A file, pixels uint8[H, W, 3] RGB in memory, or a Photo."""
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """One file or folder, or several."""
@@ -239,7 +236,7 @@ class FaceDB:
         """Who is in a photo.
 
         Args:
-            photo: a file, uint8[H, W, 3] RGB pixels, or a Photo.
+            photo: a file, its bytes or a stream of them, uint8[H, W, 3] RGB pixels, or a Photo.
             k: how many identities to name, nearest first.
             faces: all of them, or the one that counts.
             threshold: the largest distance that accepts, instead of the calibrated one.
@@ -251,7 +248,7 @@ class FaceDB:
             PhotoError: the photo cannot be read.
         """
         _ = self.gallery
-        encoded = encode_photo(_photo(photo), self.detector, self.encoder, faces)
+        encoded = encode_photo(as_photo(photo), self.detector, self.encoder, faces)
         return list(self._answers([encoded], k, threshold)[0].faces)
 
     def identify_photos(
@@ -351,7 +348,7 @@ class FaceDB:
         return report
 
     def _largest(self, photo: PhotoLike) -> NDArray[np.float64]:
-        loaded = _photo(photo)
+        loaded = as_photo(photo)
         encoded = encode_photo(loaded, self.detector, self.encoder, "largest")
         if not encoded.faces:
             raise InputError(f"{loaded.path}: no face found")
@@ -401,13 +398,3 @@ def open(
 def _paths(given: Paths) -> Iterator[str]:
     for path in [given] if isinstance(given, str | os.PathLike) else given:
         yield os.fspath(path)
-
-
-def _photo(photo: PhotoLike) -> Photo:
-    if isinstance(photo, Photo):
-        return photo
-    if isinstance(photo, np.ndarray):
-        return photo_from_array(photo)
-    if isinstance(photo, str | os.PathLike):
-        return load_photo(photo)
-    raise InputError(f"a {type(photo).__name__} is no photo: give a file, or uint8[H, W, 3] pixels")

@@ -17,7 +17,7 @@ from crops import CROPS, people_folder, person
 from photos_maker import bad_files, save, scene
 
 import facedb
-from facedb.errors import EncoderMismatch, InputError, UnknownIdentity
+from facedb.errors import EncoderMismatch, InputError, PhotoError, UnknownIdentity
 from facedb.faces import BUNDLED
 from facedb.identify import FaceDB, Settings
 from facedb.photos import reasons
@@ -179,11 +179,24 @@ def test_settings_out_of_range(wrong: dict[str, Any], words: str) -> None:
         Settings(**wrong)
 
 
+def test_bytes_and_streams_are_photos(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    photo = photos / "Person 3" / "0000.png"
+    with open(photo, "rb") as stream:
+        answers = [db.identify(given, k=2) for given in (photo, photo.read_bytes(), stream)]
+    assert answers[0][0].identity == "Person 3"
+    assert answers[0] == answers[1] == answers[2]
+    with pytest.raises(PhotoError, match="bytes: empty file"):
+        db.identify(b"")
+
+
 def test_what_is_no_photo_and_nobody_to_name(db: FaceDB, photos: Path) -> None:
     photo = photos / "Person 0" / "0000.png"
     db.enroll("Ada", photo)
-    with pytest.raises(InputError, match="a bytes is no photo"):
-        db.identify(photo.read_bytes())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a NoneType is no photo"):
+        db.identify(None)  # type: ignore[arg-type]
+    with open(photo, encoding="latin-1") as text, pytest.raises(InputError, match="mode 'rb'"):
+        db.identify(text)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="k=0"):
         db.identify(photo, k=0)
 
