@@ -10,6 +10,7 @@ with facedb.open("family.gallery") as db:
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ from facedb.photos import PhotoLike, as_photo
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.settings import Settings
+from facedb.settings import Settings, check_threshold, check_word
 from facedb.store import FILE_NAME, Measurements, Pin
 from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
@@ -218,6 +219,8 @@ class FaceDB:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Enroll photos of one person, the largest face of each: files, or folders of them."""
+        if not isinstance(name, str):
+            raise InputError(f"name={name!r}: a person needs a name, as text")
         name, paths = checked_name(name), list(_paths(photos))
         self._make()
         return enroll_photos(self.gallery, self.encoder, self.detector, name, paths, progress)
@@ -247,6 +250,7 @@ class FaceDB:
         Raises:
             PhotoError: the photo cannot be read.
         """
+        _check(k, faces, threshold)
         _ = self.gallery
         encoded = encode_photo(as_photo(photo), self.detector, self.encoder, faces)
         return list(self._answers([encoded], k, threshold)[0].faces)
@@ -258,11 +262,24 @@ class FaceDB:
         faces: Which = "all",
         threshold: float | None = None,
     ) -> Iterator[PhotoAnswer]:
-        """Who is in many photo files; one answer a file, in order. Bad files do not stop it."""
-        gallery = self.gallery  # missing, it is the first thing to say
+        """Who is in many photo files; one answer a file, in order. Bad files do not stop it.
+
+        It works in blocks: of paths that come slowly, some hundred are read before the first
+        answer. Where one is to be answered before the next is known, call it for each.
+
+        Raises:
+            GalleryMissing, InputError: at the call, before the first answer is asked for.
+        """
+        _check(k, faces, threshold)
+        _ = self.gallery  # missing, it is the first thing to say
+        return self._identified(_paths(paths), k, faces, threshold)
+
+    def _identified(
+        self, paths: Iterator[str], k: int, faces: Which, threshold: float | None
+    ) -> Iterator[PhotoAnswer]:
         with ThreadPoolExecutor(1) as beside:
-            beside.submit(gallery.load)
-            encoded = encode_photos(_paths(paths), self.detector, self.encoder, faces)
+            beside.submit(self.gallery.load)
+            encoded = encode_photos(paths, self.detector, self.encoder, faces)
             while block := list(islice(encoded, 64)):
                 yield from self._answers(block, k, threshold)
 
@@ -358,8 +375,6 @@ class FaceDB:
     def _answers(
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
-        if k < 1:
-            raise InputError(f"k={k}: how many people to name, 1 or more")
         by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
         return answers(encoded, self.gallery, by, self.settings.aggregation, k)
 
@@ -395,6 +410,21 @@ def open(
     return FaceDB(folder, settings)
 
 
+def _check(k: int, faces: Which, threshold: float | None) -> None:
+    """InputError where a question is asked in other words than these, or out of range."""
+    try:
+        enough = operator.index(k) >= 1
+    except TypeError:
+        enough = False
+    if not enough:
+        raise InputError(f"k={k!r}: how many people to name, a whole number from 1")
+    check_word("faces", faces, get_args(Which))
+    check_threshold(threshold)
+
+
 def _paths(given: Paths) -> Iterator[str]:
-    for path in [given] if isinstance(given, str | os.PathLike) else given:
-        yield os.fspath(path)
+    if isinstance(given, str | os.PathLike):
+        given = [given]
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise InputError(f"a {type(given).__name__} is no file: give paths of files or folders")
+    return (os.fspath(path) for path in given)
