@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,38 @@ def test_query_reads_paths_from_stdin(gallery: str, photos: Path) -> None:
         check=True,
     )
     assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == paths.splitlines()
+
+
+def test_query_answers_each_path_as_it_comes(gallery: str, photos: Path) -> None:
+    command = [sys.executable, "-m", "facedb", "query", "-", "-g", gallery, "--json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as service:
+        assert service.stdin is not None
+        assert service.stdout is not None
+        for number, end in ((0, b"\n"), (3, b"\r\n"), (1, b"\n")):
+            path = f"{photos}/Person {number}/0001.png"
+            service.stdin.write(path.encode() + end)
+            service.stdin.flush()
+            assert select.select([service.stdout], [], [], 60)[0], "no answer before the next path"
+            answer = json.loads(service.stdout.readline())
+            assert (answer["path"], answer["reason"]) == (path, None)
+        service.stdin.close()
+        assert service.wait(60) == 0
+
+
+def test_query_of_paths_without_a_last_line_end(
+    gallery: str, photos: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = (f"{photos}/Person {number}/0000.png" for number in (1, 2))
+    paths = f"\n{first}\r\n  \n{last}".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(paths)))
+    assert run(["query", str(photos / "Person 0"), "-", "-g", gallery, "--json"]) == 0
+    answered = [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()]
+    assert answered == [f"{photos}/Person 0/{number:04}.png" for number in (0, 1)] + [first, last]
+
+
+def test_query_csv_without_a_gallery_writes_nothing(tmp_path: Path, capsys: Output) -> None:
+    assert run(["query", "x.jpg", "-g", str(tmp_path / "none"), "--csv"]) == 5
+    assert capsys.readouterr().out == ""
 
 
 def test_a_stranger_is_a_valid_answer(gallery: str, tmp_path: Path, capsys: Output) -> None:
