@@ -15,7 +15,14 @@ from facedb.faces import Detector
 from facedb.gallery import Gallery
 from facedb.lookalikes import Lookalike, lookalikes
 from facedb.operating import operating
-from facedb.photos import PeopleWalk, PersonPhoto, reasons, walk_people, walk_photos
+from facedb.photos import (
+    PeopleWalk,
+    PersonPhoto,
+    PhotoWalk,
+    reasons,
+    walk_people,
+    walk_photos,
+)
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import FileRow, NewTemplate, Writer
 from facedb.types import Quality
@@ -154,6 +161,28 @@ def enroll_photos(
     known = gallery.store.files_at([entry.path for entry in entries])
     _Enroller(gallery, encoder, detector, report, known, replacing=False).run(entries, progress)
     return _finished(report, gallery, encoder, began, since)
+
+
+def barren(
+    encoder: Encoder, detector: Detector, walk: PeopleWalk | PhotoWalk
+) -> IndexReport | None:
+    """The report where no photo can be enrolled; None as soon as one can.
+
+    Asked before a gallery is made, so that none is left behind which holds nobody.
+    """
+    began = time.monotonic()
+    found = walk.paths if isinstance(walk, PhotoWalk) else [entry.path for entry in walk.entries]
+    report = IndexReport(photos=len(found))
+    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    paths = [os.path.abspath(path) for path in found]
+    for part in (paths[:1], paths[1:]):  # mostly the first shows somebody: no more are read twice
+        for result in encode_photos(part, detector, encoder):
+            if result.faces:
+                return None
+            report.refused.append(Refusal(result.path, result.reason or NO_FACE))
+    report.refused.sort(key=lambda refusal: refusal.path)
+    report.seconds = time.monotonic() - began
+    return report
 
 
 def _finished(

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, get_args
 
@@ -31,6 +32,7 @@ from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
     IndexReport,
     Progress,
+    barren,
     enroll_photos,
     index_folder,
 )
@@ -39,7 +41,7 @@ from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.operating import Operating, operating, shipped
 from facedb.people import People, checked_name
-from facedb.photos import PhotoLike, as_photo
+from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_people, walk_photos
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
@@ -61,7 +63,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 class FaceDB:
     """A gallery with the encoder and the detector it was made with.
 
-    Nothing heavy is loaded before it is needed, and nothing is written before the first photo is
+    Nothing heavy is loaded before it is needed, and nothing is written before a photo can be
     enrolled. Threads may call `identify` at once.
     """
 
@@ -200,16 +202,13 @@ class FaceDB:
             prune: also remove the templates whose files below `folder` are gone.
             progress: called with photos done and photos to do.
         """
-        if not os.path.isdir(folder):
-            raise InputError(f"{os.fspath(folder)}: no such folder")
-        self._make()
+        top = os.path.abspath(folder)
+        if not os.path.isdir(top):
+            raise InputError(_no_folder(os.fspath(folder)))
+        if not self.exists and (report := self._make_for(walk_people(top))) is not None:
+            return report
         return index_folder(
-            self.gallery,
-            self.encoder,
-            self.detector,
-            os.fspath(folder),
-            prune=prune,
-            progress=progress,
+            self.gallery, self.encoder, self.detector, top, prune=prune, progress=progress
         )
 
     def enroll(
@@ -222,7 +221,8 @@ class FaceDB:
         if not isinstance(name, str):
             raise InputError(f"name={name!r}: a person needs a name, as text")
         name, paths = checked_name(name), list(_paths(photos))
-        self._make()
+        if not self.exists and (report := self._make_for(walk_photos(paths))) is not None:
+            return report
         return enroll_photos(self.gallery, self.encoder, self.detector, name, paths, progress)
 
     def remove(self, name: str) -> int:
@@ -378,6 +378,16 @@ class FaceDB:
         by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
         return answers(encoded, self.gallery, by, self.settings.aggregation, k)
 
+    def _make_for(self, walk: PeopleWalk | PhotoWalk) -> IndexReport | None:
+        """Make the gallery for these photos; if none can be enrolled, the report, and no gallery.
+
+        Removing an empty one would be no way: another process may be enrolling into it.
+        """
+        report = barren(self.encoder, self.detector, walk)
+        if report is None:
+            self._make()
+        return report
+
     def _make(self) -> None:
         with self._lock:
             if self.exists:
@@ -408,6 +418,15 @@ def open(
 ) -> FaceDB:
     """Open the gallery in `folder`; it is made when the first photo is enrolled."""
     return FaceDB(folder, settings)
+
+
+def _no_folder(path: str) -> str:
+    if not os.path.exists(path):
+        return f"{path}: no such folder"
+    return (
+        f"{path}: is a file; index takes a folder that holds a folder per person. "
+        f"If it is a photo: facedb enroll NAME {quote(path)}"
+    )
 
 
 def _check(k: int, faces: Which, threshold: float | None) -> None:

@@ -97,7 +97,7 @@ def index_text(report: IndexReport, gallery: str) -> str:
     lines = [
         f"{counted(report.photos, 'photo')} in {report.seconds:.1f} s ({rate:,.0f}/s): "
         + ", ".join(parts),
-        f"{gallery}: {counted(report.people, 'person', 'people')}",
+        f"{gallery}: {counted(report.people, 'person', 'people') if report.people else 'nobody'}",
     ]
     if report.several_faces:
         shows = counted(len(report.several_faces), "photo shows", "photos show")

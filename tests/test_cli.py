@@ -60,6 +60,35 @@ def test_index_says_what_it_did(tmp_path: Path, photos: Path, capsys: Output) ->
     assert (report["enrolled"], report["unchanged"], report["people"]) == (0, 13, 6)
 
 
+def test_nobody_to_enroll_leaves_no_gallery(tmp_path: Path, capsys: Output) -> None:
+    loose, gallery = tmp_path / "loose", tmp_path / "g"
+    shared = ["-g", str(gallery), "--detector", "none"]
+    photo = save(loose / "a.png", scene(48, 48, 1))
+    assert run(["index", str(loose), *shared]) == 4
+    out, err = capsys.readouterr()
+    assert out.endswith(f"{gallery}: nobody\n")
+    assert f"make a folder per person: {loose}/Mira/..., or: facedb enroll NAME {loose}" in err
+    assert run(["index", str(photo), *shared]) == 4
+    assert (
+        f"is a file; index takes a folder that holds a folder per person. If it is a photo: "
+        f"facedb enroll NAME {photo}" in capsys.readouterr().err
+    )
+    for name in ("empty.jpg", "text.jpg"):
+        (loose / "Ada" / name).parent.mkdir(exist_ok=True)
+        (loose / "Ada" / name).write_bytes(b"" if name == "empty.jpg" else b"text")
+    photo.unlink()
+    assert run(["index", str(loose), *shared, "--json"]) == 4
+    out, err = capsys.readouterr()
+    assert [item["reason"] for item in json.loads(out)["refused"]] == ["empty file", "not an image"]
+    assert "see above why each photo was left out" in err
+    assert run(["enroll", "Ada", str(loose), str(tmp_path / "nope.jpg"), *shared]) == 4
+    assert "nope.jpg: no such file" in capsys.readouterr().err
+    assert not gallery.exists()
+    save(loose / "Ada" / "z.png", scene(48, 48, 1))
+    assert run(["index", str(loose), *shared]) == 0
+    assert "3 photos" in capsys.readouterr().out
+
+
 def test_one_is_not_several(tmp_path: Path, photos: Path, capsys: Output) -> None:
     alone = tmp_path / "alone"
     (alone / "Ada").mkdir(parents=True)

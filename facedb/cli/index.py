@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
+from facedb.errors import InputError
 from facedb.render import as_json, index_text
+
+if TYPE_CHECKING:
+    from facedb.enrollment import IndexReport
 
 _INDEX_KIND = click.option(
     "--index",
@@ -39,7 +45,10 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
     """
     with options.open() as db, progress_bar("indexing") as progress:
         report = db.index_folder(folder, prune=prune, progress=progress)
-    return _show(options, report, strict)
+    code = _show(options, report, strict)
+    if not report.people:
+        raise InputError(f"{folder}: nobody was enrolled; {_way_out(folder, report)}")
+    return code
 
 
 @click.command("enroll")
@@ -67,10 +76,18 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
     return _show(options, report, strict or nothing)
 
 
-def _show(options: Shared, report: object, strict: bool) -> int:
-    from facedb.enrollment import IndexReport
+def _way_out(folder: str, report: IndexReport) -> str:
+    from facedb.photos import reasons
 
-    assert isinstance(report, IndexReport)
+    if any(refusal.reason == reasons.NO_PERSON for refusal in report.refused):
+        person = os.path.join(folder, "Mira", "...")
+        return f"make a folder per person: {person}, or: facedb enroll NAME {quote(folder)}"
+    if report.photos:
+        return "see above why each photo was left out"
+    return "it holds no photos; index takes a folder that holds a folder of photos per person"
+
+
+def _show(options: Shared, report: IndexReport, strict: bool) -> int:
     for refusal in report.refused:
         click.echo(f"left out: {refusal.path}: {refusal.reason}", err=True)
     if options.as_json:
