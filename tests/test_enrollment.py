@@ -361,6 +361,21 @@ def test_remove_says_which_folders_would_enroll_again(db: FaceDB, photos: Path) 
         db.remove("Nobody")
 
 
+def test_unknown_names_are_guessed_and_people_sorted_without_case(
+    db: FaceDB, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("hans", "Zoë Renée", "anna", "Bob")):
+        db.enroll(name, person(tmp_path / name, seed))
+    db.people.rename("hans", "Hans Peter")
+    assert [one.name for one in db.people.list()] == ["anna", "Bob", "Hans Peter", "Zoë Renée"]
+    for typed, meant in (("Hanz", "hans"), ("zoe renee", "Zoë Renée"), ("ANNA", "anna")):
+        with pytest.raises(UnknownIdentity, match=rf"did you mean {meant}\? See: "):
+            db.people.show(typed)
+    with pytest.raises(UnknownIdentity) as caught:
+        db.remove("Xylophone")
+    assert "did you mean" not in str(caught.value)
+
+
 def test_enroll_photos_under_a_name(db: FaceDB, tmp_path: Path) -> None:
     files = person(tmp_path / "loose", seed=3)
     report = db.enroll("Émile 山田", [*files, tmp_path / "missing.jpg"])
