@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from facedb.aggregation import DEFAULT_AGGREGATION
@@ -13,8 +12,11 @@ from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
-from facedb.lookalikes import Lookalike, lookalikes
+from facedb.lookalikes import lookalikes
 from facedb.operating import operating
+from facedb.outcome import IndexReport as IndexReport
+from facedb.outcome import PoorFace
+from facedb.outcome import Refusal as Refusal
 from facedb.photos import (
     PeopleWalk,
     PersonPhoto,
@@ -25,7 +27,6 @@ from facedb.photos import (
 )
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import FileRow, NewTemplate, Writer
-from facedb.types import Quality
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many photos are done, and how many there are."""
@@ -37,55 +38,6 @@ NO_FACE = "no face found"
 SAME_PHOTO = "the same photo is enrolled as "
 COMMIT_SECONDS = 10.0
 _COMMIT_PHOTOS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A photo or folder that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoorFace:
-    """A photo that was enrolled though its face is hard to recognise."""
-
-    path: str
-    quality: Quality
-
-
-@dataclass(slots=True)
-class IndexReport:
-    """What indexing did.
-
-    Attributes:
-        photos: photo files found.
-        enrolled: new templates.
-        unchanged: files that had been read before and have not changed.
-        duplicates: files whose photo is enrolled for the same person already.
-        removed: templates removed because their file has vanished or changed.
-        people: identities enrolled now, in the whole gallery.
-        refused: files and folders left out; the gallery remembers the files.
-        several_faces: photos with more than one face; the largest was taken.
-        poor: new templates of faces that are hard to recognise, which another photo would serve
-            better.
-        lookalikes: new templates that look like somebody else, and unlike their own person's other
-            photos: a wrong folder, or a bystander who was larger.
-        seconds: wall time.
-    """
-
-    photos: int = 0
-    enrolled: int = 0
-    unchanged: int = 0
-    duplicates: int = 0
-    removed: int = 0
-    people: int = 0
-    refused: list[Refusal] = field(default_factory=list)
-    several_faces: list[str] = field(default_factory=list)
-    poor: list[PoorFace] = field(default_factory=list)
-    lookalikes: list[Lookalike] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def index_folder(
@@ -117,8 +69,7 @@ def index_folder(
             f"{top}: this folder is empty, and {len(known)} files of it are known: is a drive not "
             "mounted? Nothing was removed; if they are to go, put any file there and prune again"
         )
-    report = IndexReport(photos=len(walk.entries))
-    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    report = IndexReport.of(len(walk.entries), walk.skipped)
     todo: list[PersonPhoto] = []
     for entry in walk.entries:
         row = known.get(entry.path)
@@ -156,8 +107,7 @@ def enroll_photos(
     began, since = time.monotonic(), gallery.store.revision()
     walk = walk_photos(photos)
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
-    report = IndexReport(photos=len(entries))
-    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    report = IndexReport.of(len(entries), walk.skipped)
     known = gallery.store.files_at([entry.path for entry in entries])
     _Enroller(gallery, encoder, detector, report, known, replacing=False).run(entries, progress)
     return _finished(report, gallery, encoder, began, since)
@@ -172,8 +122,7 @@ def barren(
     """
     began = time.monotonic()
     found = walk.paths if isinstance(walk, PhotoWalk) else [entry.path for entry in walk.entries]
-    report = IndexReport(photos=len(found))
-    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    report = IndexReport.of(len(found), walk.skipped)
     paths = [os.path.abspath(path) for path in found]
     for part in (paths[:1], paths[1:]):  # mostly the first shows somebody: no more are read twice
         for result in encode_photos(part, detector, encoder):

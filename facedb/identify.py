@@ -30,7 +30,6 @@ from facedb.decision import accepts
 from facedb.describe import describe
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
-    IndexReport,
     Progress,
     barren,
     enroll_photos,
@@ -40,6 +39,7 @@ from facedb.errors import InputError
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.operating import Operating, operating, shipped
+from facedb.outcome import IndexReport
 from facedb.people import People, checked_name
 from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_people, walk_photos
 from facedb.pinning import new_pin, other_detector, other_encoder

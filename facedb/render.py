@@ -6,14 +6,16 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facedb.enrollment import IndexReport
+    from facedb.outcome import IndexReport, Refusal
     from facedb.people import PersonDetails
+    from facedb.photos import Skipped
     from facedb.store import Person
     from facedb.training.request import TrainReport
     from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Quality
@@ -25,6 +27,7 @@ CSV_COLUMNS = (
 
 
 SHOWN = 10
+_FEW = 3  # files of a kind that are no photos and are named each
 
 
 def as_json(schema: str, result: Any, **more: Any) -> str:
@@ -84,19 +87,25 @@ def counted(count: int, one: str, many: str = "") -> str:
 def index_text(report: IndexReport, gallery: str) -> str:
     """What indexing did, in a line or two."""
     rate = report.photos / report.seconds if report.seconds > 0 else 0.0
-    parts = [f"{report.enrolled:,} enrolled"]
+    left_out = len(report.refused) - report.skipped
+    unchanged = report.photos - report.enrolled - report.duplicates - left_out
     copies = "copy of an enrolled photo" if report.duplicates == 1 else "copies of enrolled photos"
-    for count, words in (
-        (report.unchanged, "unchanged"),
-        (report.duplicates, copies),
-        (report.removed, "removed"),
-        (len(report.refused), "left out"),
-    ):
-        if count:
-            parts.append(f"{count:,} {words}")
+    parts = [f"{report.enrolled:,} enrolled"] + [
+        f"{count:,} {words}"
+        for count, words in (
+            (unchanged, "unchanged"),
+            (report.duplicates, copies),
+            (left_out, "left out"),
+        )
+        if count
+    ]
+    apart = [f"; {report.removed:,} removed"] if report.removed else []
+    if report.skipped:
+        apart.append(f"; {counted(report.skipped, 'other file')} skipped")
     lines = [
         f"{counted(report.photos, 'photo')} in {report.seconds:.1f} s ({rate:,.0f}/s): "
-        + ", ".join(parts),
+        + ", ".join(parts)
+        + "".join(apart),
         f"{gallery}: {counted(report.people, 'person', 'people') if report.people else 'nobody'}",
     ]
     if report.several_faces:
@@ -123,9 +132,32 @@ def index_text(report: IndexReport, gallery: str) -> str:
     return "\n".join(lines)
 
 
-def _some(lines: list[str]) -> list[str]:
-    more = len(lines) - SHOWN
-    return lines if more <= 0 else [*lines[:SHOWN], f"  and {more:,} more: --json lists them"]
+def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None) -> list[str]:
+    """A line a photo that was left out, of which at most so many; other files by their kind."""
+    from facedb.photos.reasons import NOT_A_PHOTO, RAW_PHOTO
+
+    photos: list[str] = []
+    others: dict[tuple[str, str], list[str]] = {}
+    for item in refused:
+        if item.reason in (NOT_A_PHOTO, RAW_PHOTO):
+            suffix = os.path.splitext(item.path)[1].casefold()
+            others.setdefault((item.reason, suffix), []).append(item.path)
+        else:
+            photos.append(f"left out: {item.path}: {item.reason}")
+    lines = photos if most is None else _some(photos, most, "")
+    for (reason, suffix), paths in sorted(others.items()):
+        if len(paths) > _FEW:
+            kind = f"{suffix} files" if suffix else "files without a suffix"
+            why = "not photos" if reason == NOT_A_PHOTO else reason
+            lines.append(f"skipped: {len(paths):,} {kind}: {why}")
+        else:
+            lines += [f"skipped: {path}: {reason}" for path in paths]
+    return lines
+
+
+def _some(lines: list[str], most: int = SHOWN, indent: str = "  ") -> list[str]:
+    more = len(lines) - most
+    return lines if more <= 0 else [*lines[:most], f"{indent}and {more:,} more: --json lists them"]
 
 
 def poor_words(quality: Quality) -> str:

@@ -60,6 +60,41 @@ def test_index_says_what_it_did(tmp_path: Path, photos: Path, capsys: Output) ->
     assert (report["enrolled"], report["unchanged"], report["people"]) == (0, 13, 6)
 
 
+def test_the_summary_adds_up_and_the_list_ends(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    mine = photos / "Person 0"
+    shutil.copy(mine / "0000.png", mine / "copy.png")
+    shutil.copy(mine / "0000.png", photos / "loose.png")
+    for number in range(22):
+        (mine / f"bad{number:02}.jpg").touch()
+    for number in range(30):
+        (mine / f"{number}.xmp").touch()
+        (photos / f"{number}.CR3").touch()
+    (mine / "notes.txt").touch()
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    for parts in (
+        "12 enrolled, 1 copy of an enrolled photo, 23 left out; 61 other files skipped",
+        "0 enrolled, 13 unchanged, 23 left out; 61 other files skipped",
+    ):
+        assert run(command) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("36 photos in ")
+        assert out.splitlines()[0].endswith("/s): " + parts)
+        lines = err.splitlines()
+        assert [line.startswith("left out: ") for line in lines] == [True] * 20 + [False] * 4
+        assert lines[20:] == [
+            "and 3 more: --json lists them",
+            "skipped: 30 .cr3 files: a raw photo, which facedb cannot read: export a JPEG",
+            f"skipped: {mine / 'notes.txt'}: not a photo file",
+            "skipped: 30 .xmp files: not photos",
+        ]
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    assert (report["photos"], report["unchanged"], report["skipped"]) == (36, 35, 61)
+    assert len(report["refused"]) == 23 + 61  # type: ignore[arg-type]
+
+
 def test_nobody_to_enroll_leaves_no_gallery(tmp_path: Path, capsys: Output) -> None:
     loose, gallery = tmp_path / "loose", tmp_path / "g"
     shared = ["-g", str(gallery), "--detector", "none"]

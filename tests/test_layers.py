@@ -24,6 +24,7 @@ LAYERS = [
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
     ["lookalikes", "pipeline", "training", "study"],
+    ["outcome"],
     ["enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],

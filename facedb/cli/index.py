@@ -10,10 +10,12 @@ import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
 from facedb.errors import InputError
-from facedb.render import as_json, index_text
+from facedb.render import as_json, index_text, left_out_lines
 
 if TYPE_CHECKING:
-    from facedb.enrollment import IndexReport
+    from facedb.outcome import IndexReport
+
+_LISTED = 20  # photos left out that are named one by one
 
 _INDEX_KIND = click.option(
     "--index",
@@ -88,8 +90,8 @@ def _way_out(folder: str, report: IndexReport) -> str:
 
 
 def _show(options: Shared, report: IndexReport, strict: bool) -> int:
-    for refusal in report.refused:
-        click.echo(f"left out: {refusal.path}: {refusal.reason}", err=True)
+    for line in left_out_lines(report.refused, _LISTED):
+        click.echo(line, err=True)
     if options.as_json:
         click.echo(as_json("index", report))
     else:

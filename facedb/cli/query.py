@@ -26,6 +26,7 @@ from facedb.render import (
     as_csv,
     as_json,
     comparison_text,
+    left_out_lines,
 )
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def _found(block: Sequence[str]) -> list[str]:
     from facedb.photos import walk_photos
 
     walk = walk_photos(block)
-    for item in walk.skipped:
-        click.echo(f"left out: {item.path}: {item.reason}", err=True)
+    for line in left_out_lines(walk.skipped):
+        click.echo(line, err=True)
     return walk.paths
 
 
