@@ -13,6 +13,7 @@ from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
 from facedb.lookalikes import lookalikes
+from facedb.moves import Enrolled, add_moves, vanished
 from facedb.operating import operating
 from facedb.outcome import IndexReport as IndexReport
 from facedb.outcome import PoorFace
@@ -70,6 +71,25 @@ def index_folder(
             "mounted? Nothing was removed; if they are to go, put any file there and prune again"
         )
     report = IndexReport.of(len(walk.entries), walk.skipped)
+    enroller = _Enroller(gallery, encoder, detector, report, known, replacing=True)
+    enroller.run(_to_read(walk, known, report), progress)
+    gone = vanished(walk, known)
+    if prune:
+        removed, gone = _forget(gallery, gone), []
+        report.removed += removed
+        # A photo that was moved to another person's folder is free to be theirs now.
+        if removed and (freed := enroller.elsewhere):
+            enroller.elsewhere = {}
+            report.refused = [item for item in report.refused if item.path not in freed]
+            enroller.run([entry for entry in walk.entries if entry.path in freed], None)
+    if gone or enroller.elsewhere:
+        add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
+    report.refused.sort(key=lambda refusal: refusal.path)
+    return _finished(report, gallery, encoder, began, since)
+
+
+def _to_read(walk: PeopleWalk, known: dict[str, FileRow], report: IndexReport) -> list[PersonPhoto]:
+    """The photos that are new or have changed; the report hears of the others."""
     todo: list[PersonPhoto] = []
     for entry in walk.entries:
         row = known.get(entry.path)
@@ -78,18 +98,7 @@ def index_folder(
         elif row.reason is not None:
             report.refused.append(Refusal(row.path, row.reason))
     report.unchanged = len(walk.entries) - len(todo)
-    _Enroller(gallery, encoder, detector, report, known, replacing=True).run(todo, progress)
-    if prune:
-        removed = _forget(gallery, _vanished(walk, known))
-        report.removed += removed
-        # A photo that was moved to another person's folder is free to be theirs now.
-        freed = {item.path for item in report.refused if item.reason.startswith(SAME_PHOTO)}
-        if removed and freed:
-            report.refused = [item for item in report.refused if item.path not in freed]
-            again = [entry for entry in walk.entries if entry.path in freed]
-            _Enroller(gallery, encoder, detector, report, known, replacing=True).run(again, None)
-    report.refused.sort(key=lambda refusal: refusal.path)
-    return _finished(report, gallery, encoder, began, since)
+    return todo
 
 
 def enroll_photos(
@@ -167,6 +176,7 @@ class _Enroller:
         self._known = known
         self._replacing = replacing
         self._batch: list[_Read] = []
+        self.elsewhere: dict[str, Enrolled] = {}
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
         # Read before the photo is: a file that changes meanwhile is read again next time.
@@ -240,6 +250,7 @@ class _Enroller:
                     ]
                 elif owner != person:
                     reason = SAME_PHOTO + owner
+                    self.elsewhere[entry.path] = Enrolled(result.sha256, owner)
             row = self._row(entry, stat, result, reason)
             if row is not None:
                 rows.append(row)
@@ -304,19 +315,6 @@ def _unchanged(entry: PersonPhoto, row: FileRow) -> bool:
         and not (row.reason or "").startswith(SAME_PHOTO)
         and not reasons.may_pass(row.reason or "")
     )
-
-
-def _vanished(walk: PeopleWalk, known: dict[str, FileRow]) -> list[FileRow]:
-    """Remembered files that are gone; a folder that could not be read hides its files only."""
-    walked = {entry.path for entry in walk.entries}
-    hidden = tuple(item.path + os.sep for item in walk.skipped)
-    return [
-        row
-        for row in known.values()
-        if row.path not in walked
-        and not row.path.startswith(hidden)
-        and not os.path.exists(row.path)
-    ]
 
 
 def _forget(gallery: Gallery, rows: list[FileRow]) -> int:

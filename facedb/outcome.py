@@ -26,6 +26,24 @@ class PoorFace:
     quality: Quality
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Photos that are enrolled as `owner` and lie with `person` now; the old files are gone."""
+
+    owner: str
+    person: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithTwo:
+    """A photo that lies with two people: `path` was left out, `other` is enrolled as `owner`."""
+
+    path: str
+    other: str
+    owner: str
+
+
 @dataclass(slots=True)
 class IndexReport:
     """What indexing did.
@@ -45,6 +63,8 @@ class IndexReport:
         lookalikes: new templates that look like somebody else, and unlike their own person's other
             photos: a wrong folder, or a bystander who was larger.
         seconds: wall time.
+        moved, with_two: of the refused, those that are enrolled as somebody else, and why.
+        vanished: enrolled photos of the folder whose files are gone.
     """
 
     photos: int = 0
@@ -59,6 +79,9 @@ class IndexReport:
     lookalikes: list[Lookalike] = field(default_factory=list)
     seconds: float = 0.0
     skipped: int = 0
+    moved: list[Moved] = field(default_factory=list)
+    with_two: list[WithTwo] = field(default_factory=list)
+    vanished: int = 0
 
     @classmethod
     def of(cls, photos: int, skipped: Iterable[Skipped]) -> IndexReport:

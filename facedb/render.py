@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def index_text(report: IndexReport, gallery: str) -> str:
-    """What indexing did, in a line or two."""
+def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
+    """What indexing did, in a line or two; `folder` is what was indexed."""
     rate = report.photos / report.seconds if report.seconds > 0 else 0.0
     left_out = len(report.refused) - report.skipped
     unchanged = report.photos - report.enrolled - report.duplicates - left_out
@@ -108,6 +109,7 @@ def index_text(report: IndexReport, gallery: str) -> str:
         + "".join(apart),
         f"{gallery}: {counted(report.people, 'person', 'people') if report.people else 'nobody'}",
     ]
+    lines += _moves(report, gallery, folder)
     if report.several_faces:
         shows = counted(len(report.several_faces), "photo shows", "photos show")
         lines.append(f"{shows} several faces; the largest was taken:")
@@ -130,6 +132,31 @@ def index_text(report: IndexReport, gallery: str) -> str:
             ]
         )
     return "\n".join(lines)
+
+
+def _moves(report: IndexReport, gallery: str, folder: str) -> list[str]:
+    """What became of files that were enrolled, and what to type."""
+    where = "" if gallery == "facedb.gallery" else f" -g {quote(gallery)}"
+    again = f"facedb index {quote(folder)}{where} --prune"
+    lines = []
+    for move in report.moved:
+        photos = counted(len(move.paths), "photo")
+        are, them = ("is", "it") if len(move.paths) == 1 else ("are", "them")
+        lines.append(
+            f"{photos} enrolled as {move.owner} {are} in {move.person} now: {again} follows {them}"
+        )
+    if report.vanished:
+        photos = counted(report.vanished, "enrolled photo is", "enrolled photos are")
+        them = "it" if report.vanished == 1 else "them"
+        lines.append(f"{photos} gone from this folder: {again} forgets {them}")
+    pairs = []
+    for pair in report.with_two:
+        one, other = (os.path.relpath(path, folder) for path in (pair.other, pair.path))
+        pairs.append(
+            f"one photo lies with two people: {one} and {other}; it counts as {pair.owner} "
+            "until one is deleted and index --prune run"
+        )
+    return lines + _some(pairs, indent="")
 
 
 def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None) -> list[str]:

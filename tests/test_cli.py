@@ -95,6 +95,60 @@ def test_the_summary_adds_up_and_the_list_ends(
     assert len(report["refused"]) == 23 + 61  # type: ignore[arg-type]
 
 
+def test_index_says_where_photos_went(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    again = f"facedb index {photos} -g {tmp_path / 'g'} --prune"
+    assert run(command) == 0
+    (photos / "Person 0").rename(photos / "Ada")
+    (photos / "Person 1" / "0000.png").unlink()
+    (photos / "Person 2" / "0000.png").rename(photos / "Person 2" / "renamed.png")
+    shutil.copy(photos / "Person 4" / "0000.png", photos / "Person 3" / "also.png")
+    capsys.readouterr()
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    with_two = (
+        "one photo lies with two people: Person 4/0000.png and Person 3/also.png; it counts as "
+        "Person 4 until one is deleted and index --prune run"
+    )
+    assert out.splitlines()[2:] == [
+        f"2 photos enrolled as Person 0 are in Ada now: {again} follows them",
+        f"1 enrolled photo is gone from this folder: {again} forgets it",
+        with_two,
+    ]
+    assert err == ""
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    assert report["moved"] == [
+        {
+            "owner": "Person 0",
+            "person": "Ada",
+            "paths": [f"{photos}/Ada/0000.png", f"{photos}/Ada/0001.png"],
+        }
+    ]
+    assert (report["vanished"], len(report["with_two"])) == (1, 1)  # type: ignore[arg-type]
+    assert run([*command, "--prune"]) == 0
+    out, _ = capsys.readouterr()
+    assert "2 enrolled, 9 unchanged, 1 left out; 3 removed" in out
+    assert out.splitlines()[2] == with_two
+    assert "follows" not in out
+    (photos / "Person 4" / "0000.png").unlink()
+    assert run([*command, "--prune"]) == 0
+    assert with_two not in capsys.readouterr().out
+    assert run(["people", "show", "Person 3", "-g", str(tmp_path / "g")]) == 0
+    assert "also.png" in capsys.readouterr().out
+
+
+def test_two_people_with_one_photo_from_the_first(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    for number in range(12):
+        shutil.copy(photos / "Person 0" / "0000.png", photos / "Person 5" / f"copy{number}.png")
+    assert run(["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("one photo lies with two people: ") for line in lines) == 10
+    assert "and 2 more: --json lists them" in lines
+
+
 def test_nobody_to_enroll_leaves_no_gallery(tmp_path: Path, capsys: Output) -> None:
     loose, gallery = tmp_path / "loose", tmp_path / "g"
     shared = ["-g", str(gallery), "--detector", "none"]

@@ -25,6 +25,7 @@ LAYERS = [
     ["gallery"],
     ["lookalikes", "pipeline", "training", "study"],
     ["outcome"],
+    ["moves"],
     ["enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],

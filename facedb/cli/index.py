@@ -47,7 +47,7 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
     """
     with options.open() as db, progress_bar("indexing") as progress:
         report = db.index_folder(folder, prune=prune, progress=progress)
-    code = _show(options, report, strict)
+    code = _show(options, report, strict, folder)
     if not report.people:
         raise InputError(f"{folder}: nobody was enrolled; {_way_out(folder, report)}")
     return code
@@ -89,11 +89,14 @@ def _way_out(folder: str, report: IndexReport) -> str:
     return "it holds no photos; index takes a folder that holds a folder of photos per person"
 
 
-def _show(options: Shared, report: IndexReport, strict: bool) -> int:
-    for line in left_out_lines(report.refused, _LISTED):
+def _show(options: Shared, report: IndexReport, strict: bool, folder: str = "") -> int:
+    told = {path for move in report.moved for path in move.paths}
+    told |= {pair.path for pair in report.with_two}  # the summary says more of them
+    refused = [item for item in report.refused if options.as_json or item.path not in told]
+    for line in left_out_lines(refused, _LISTED):
         click.echo(line, err=True)
     if options.as_json:
         click.echo(as_json("index", report))
     else:
-        click.echo(index_text(report, options.gallery))
+        click.echo(index_text(report, options.gallery, folder))
     return 4 if strict and report.refused else 0
