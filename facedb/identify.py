@@ -217,7 +217,10 @@ class FaceDB:
         photos: Paths,
         progress: Progress | None = None,
     ) -> IndexReport:
-        """Enroll photos of one person, the largest face of each: files, or folders of them."""
+        """Enroll photos of one person: files, or folders of them.
+
+        Of several faces in a photo, the largest near the middle is taken.
+        """
         if not isinstance(name, str):
             raise InputError(f"name={name!r}: a person needs a name, as text")
         name, paths = checked_name(name), list(_paths(photos))
@@ -241,7 +244,7 @@ class FaceDB:
         Args:
             photo: a file, its bytes or a stream of them, uint8[H, W, 3] RGB pixels, or a Photo.
             k: how many identities to name, nearest first.
-            faces: all of them, or the one that counts.
+            faces: all of them, or the one that counts: the largest near the middle.
             threshold: the largest distance that accepts, instead of the calibrated one.
 
         Returns:

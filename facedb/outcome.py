@@ -57,7 +57,7 @@ class IndexReport:
         people: identities enrolled now, in the whole gallery.
         refused: files and folders left out; the gallery remembers the files.
         skipped: how many of them are no photos, but other files and folders.
-        several_faces: photos with more than one face; the largest was taken.
+        several_faces: photos with more than one face; the largest near the middle was taken.
         poor: new templates of faces that are hard to recognise, which another photo would serve
             better.
         lookalikes: new templates that look like somebody else, and unlike their own person's other

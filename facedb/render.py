@@ -112,7 +112,7 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
     lines += _moves(report, gallery, folder)
     if report.several_faces:
         shows = counted(len(report.several_faces), "photo shows", "photos show")
-        lines.append(f"{shows} several faces; the largest was taken:")
+        lines.append(f"{shows} several faces; the largest near the middle was taken:")
         lines += _some([f"  {path}" for path in report.several_faces])
     if report.poor:
         poor = counted(len(report.poor), "enrolled face is", "enrolled faces are")

@@ -19,6 +19,9 @@ from photos_maker import save, scene
 
 from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
+from facedb.photos import load_photo
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "val"
 
 Output = pytest.CaptureFixture[str]
 
@@ -147,6 +150,15 @@ def test_two_people_with_one_photo_from_the_first(
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("one photo lies with two people: ") for line in lines) == 10
     assert "and 2 more: --json lists them" in lines
+
+
+def test_of_several_faces_the_largest_near_the_middle(tmp_path: Path, capsys: Output) -> None:
+    faces = [load_photo(path).pixels for path in sorted((SAMPLE / "Mira_Solene").iterdir())[:2]]
+    beside = np.concatenate([np.pad(faces[0], ((0, 0), (0, 200), (0, 0))), faces[1]], axis=1)
+    photo = save(tmp_path / "two" / "Mira" / "both.png", beside)
+    assert run(["index", str(photo.parents[1]), "-g", str(tmp_path / "g")]) == 0
+    out = capsys.readouterr().out
+    assert "1 photo shows several faces; the largest near the middle was taken:" in out
 
 
 def test_nobody_to_enroll_leaves_no_gallery(tmp_path: Path, capsys: Output) -> None:

@@ -37,7 +37,8 @@ _STRICT = click.option("--strict", is_flag=True, help="Exit with 4 when a photo 
 def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> int:
     """Enroll every photo of DIR, which holds a folder per person.
 
-    Folders inside a person's folder belong to that person. Nothing in DIR is moved or changed.
+    Folders inside a person's folder belong to that person; of several faces in a photo, the
+    largest near the middle is taken. Nothing in DIR is moved or changed.
     Run it again whenever photos came or went: files that have not changed cost nothing, and a
     run that was interrupted goes on where it was.
 
@@ -61,9 +62,10 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
 @shared
 @model_options
 def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: bool) -> int:
-    """Enroll photos of one person under NAME, the largest face of each.
+    """Enroll photos of one person under NAME.
 
-    PHOTO may be a folder, whose photos are all taken.
+    PHOTO may be a folder, whose photos are all taken. Of several faces in a photo, the largest
+    near the middle is taken.
 
     \b
       facedb enroll "Mira Solene" mira1.jpg mira2.jpg

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     type=click.Choice(["all", "largest"]),
     default="all",
     show_default=True,
-    help="Every face, or the one that counts.",
+    help="Every face, or the one that counts: the largest near the middle.",
 )
 @click.option("--csv", is_flag=True, help="Write CSV: a line a candidate.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when a face is not identified.")
