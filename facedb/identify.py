@@ -30,6 +30,7 @@ from facedb.decision import accepts
 from facedb.describe import describe
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
+    NO_FACE,
     Progress,
     barren,
     enroll_photos,
@@ -371,7 +372,7 @@ class FaceDB:
         loaded = as_photo(photo)
         encoded = encode_photo(loaded, self.detector, self.encoder, "largest")
         if not encoded.faces:
-            raise InputError(f"{loaded.path}: no face found")
+            raise InputError(f"{loaded.path}: {NO_FACE}")
         vector: NDArray[np.float64] = encoded.embeddings[0].astype(np.float64)
         return vector
 
@@ -379,7 +380,10 @@ class FaceDB:
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
         by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
-        return answers(encoded, self.gallery, by, self.settings.aggregation, k)
+        return [
+            answer if answer.faces or answer.reason else replace(answer, reason=NO_FACE)
+            for answer in answers(encoded, self.gallery, by, self.settings.aggregation, k)
+        ]
 
     def _make_for(self, walk: PeopleWalk | PhotoWalk) -> IndexReport | None:
         """Make the gallery for these photos; if none can be enrolled, the report, and no gallery.

@@ -195,7 +195,7 @@ def poor_words(quality: Quality) -> str:
 def answer_text(answer: PhotoAnswer) -> str:
     """Who is in a photo."""
     if not answer.faces:
-        return f"{answer.path}: {answer.reason or 'no face found'}"
+        return f"{answer.path}: {answer.reason}"
     lines = [f"{answer.path}: {counted(len(answer.faces), 'face')}"]
     for face in answer.faces:
         lines += _face_lines(face)
@@ -232,7 +232,7 @@ def answer_rows(answers: Iterable[PhotoAnswer]) -> list[list[object]]:
     for answer in answers:
         if not answer.faces:
             blank = [""] * (len(CSV_COLUMNS) - 2)
-            rows.append([answer.path, *blank, answer.reason or "no face found"])
+            rows.append([answer.path, *blank, answer.reason])
         for number, face in enumerate(answer.faces, start=1):
             head = [answer.path, number, *(round(value, 1) for value in face.box)]
             head += [face.identity or "", "" if face.threshold is None else face.threshold]

@@ -389,6 +389,61 @@ def test_enroll_nobody_or_somebody_nearly_named(
     assert "merge" not in capsys.readouterr().err
 
 
+def test_each_schema_has_one_shape(gallery: str, capsys: Output) -> None:
+    shared = ["-g", gallery, "--json"]
+    shapes = {}
+    for schema, command in (
+        ("facedb.renamed/1", ["rename", "Person 0", "Ada"]),
+        ("facedb.merged/1", ["merge", "Person 1", "Ada"]),
+        ("facedb.person/1", ["show", "Ada"]),
+    ):
+        assert run(["people", *command, *shared]) == 0
+        shown = only_json(capsys)
+        assert shown["schema"] == schema
+        shapes[schema] = list(shown)
+    assert shapes["facedb.person/1"] == ["schema", "person", "templates", "refused"]
+
+
+def test_remove_without_anybody_to_ask(gallery: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "facedb", "people", "remove", "Person 0", "-g", gallery, "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nobody is there to answer; to remove unasked: --yes" in done.stderr
+    assert run(["people", "show", "Person 0", "-g", gallery]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a device that is always full")
+def test_an_output_that_is_full(gallery: str, photos: Path) -> None:
+    command = [sys.executable, "-m", "facedb", "query", str(photos), "-g", gallery, "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    expected = "facedb: the output could not be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_a_photo_without_a_face_says_so_everywhere(tmp_path: Path, capsys: Output) -> None:
+    gallery = str(tmp_path / "g")
+    assert run(["enroll", "Mira", str(SAMPLE / "Mira_Solene" / "05.jpg"), "-g", gallery]) == 0
+    nobody = str(save(tmp_path / "nobody.png", scene(300, 300, 5)))
+    capsys.readouterr()
+    command = ["query", nobody, "-g", gallery]
+    assert run([*command, "--json"]) == 0
+    answer = only_json(capsys)
+    assert (answer["reason"], answer["faces"]) == ("no face found", [])
+    assert run([*command, "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["reason"] == "no face found"
+    assert run([*command, "--picture", str(tmp_path / "who.png"), "--exit-code"]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{nobody}: no face found\n", "")
+    assert (tmp_path / "who.png").exists()
+
+
 def test_a_name_that_the_output_cannot_show(gallery: str) -> None:
     assert run(["people", "rename", "Person 0", "Виктор", "-g", gallery]) == 0
     done = subprocess.run(

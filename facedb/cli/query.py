@@ -81,6 +81,8 @@ def query_command(
       facedb query inbox/ --faces largest --csv > who.csv
       find . -name '*.jpg' | facedb query - --json
     """
+    from facedb.enrollment import NO_FACE
+
     if csv and options.as_json:
         raise click.UsageError("--csv and --json exclude each other")
     blocks = _blocks(photos)
@@ -97,9 +99,9 @@ def query_command(
             count += len(paths)
             for answer in db.identify_photos(paths, k, faces):  # type: ignore[arg-type]
                 _show(options, answer, csv)
-                bad += answer.reason is not None
+                bad += answer.reason not in (None, NO_FACE)
                 unknown += not answer.faces or any(face.identity is None for face in answer.faces)
-                if picture is not None and answer.reason is None:
+                if picture is not None and answer.reason in (None, NO_FACE):
                     from facedb.picture import draw_answer
 
                     draw_answer(answer, picture)
@@ -144,13 +146,16 @@ def _paths(lines: Sequence[bytes]) -> list[str]:
 
 
 def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
-    if answer.reason is not None:
+    from facedb.enrollment import NO_FACE
+
+    unread = answer.reason not in (None, NO_FACE)
+    if unread:
         click.echo(f"left out: {answer.path}: {answer.reason}", err=True)
     if options.as_json:
         click.echo(as_json("query", answer))
     elif csv:
         click.echo(as_csv(answer_rows([answer])))
-    elif answer.reason is None:
+    elif not unread:
         click.echo(answer_text(answer))
 
 
