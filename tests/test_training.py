@@ -25,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import facedb
 from facedb.cli.main import run
 from facedb.encoder import open_encoder
 from facedb.encoder.network import EncoderNetwork
