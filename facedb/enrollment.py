@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
-from facedb.lookalikes import Lookalike, lookalikes
-from facedb.photos import PeopleWalk, PersonPhoto, reasons, walk_people, walk_photos
+from facedb.lookalikes import lookalikes
+from facedb.moves import Enrolled, add_moves, vanished
+from facedb.outcome import IndexReport as IndexReport
+from facedb.outcome import PoorFace
+from facedb.outcome import Refusal as Refusal
+from facedb.photos import (
+    PeopleWalk,
+    PersonPhoto,
+    PhotoWalk,
+    reasons,
+    walk_people,
+    walk_photos,
+)
 from facedb.pipeline import Encoded, encode_photos
 from facedb.quality import UNRECOGNISABLE
 from facedb.store import FileRow, NewTemplate, Writer
-from facedb.types import Quality
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many photos are done, and how many there are."""
@@ -29,55 +38,6 @@ NO_FACE = "no face found"
 SAME_PHOTO = "the same photo is enrolled as "
 COMMIT_SECONDS = 10.0
 _COMMIT_PHOTOS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A photo or folder that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoorFace:
-    """A photo that was enrolled though its face is hard to recognise."""
-
-    path: str
-    quality: Quality
-
-
-@dataclass(slots=True)
-class IndexReport:
-    """What indexing did.
-
-    Attributes:
-        photos: photo files found.
-        enrolled: new templates.
-        unchanged: files that had been read before and have not changed.
-        duplicates: files whose photo is enrolled for the same person already.
-        removed: templates removed because their file has vanished or changed.
-        people: identities enrolled now, in the whole gallery.
-        refused: files and folders left out; the gallery remembers the files.
-        several_faces: photos with more than one face; the largest was taken.
-        poor: new templates of faces that are hard to recognise, which another photo would serve
-            better.
-        lookalikes: new templates that look like somebody else, and unlike their own person's other
-            photos: a wrong folder, or a bystander who was larger.
-        seconds: wall time.
-    """
-
-    photos: int = 0
-    enrolled: int = 0
-    unchanged: int = 0
-    duplicates: int = 0
-    removed: int = 0
-    people: int = 0
-    refused: list[Refusal] = field(default_factory=list)
-    several_faces: list[str] = field(default_factory=list)
-    poor: list[PoorFace] = field(default_factory=list)
-    lookalikes: list[Lookalike] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def index_folder(
@@ -111,8 +71,26 @@ def index_folder(
             f"{top}: this folder is empty, and {len(known)} files of it are known: is a drive not "
             "mounted? Nothing was removed; if they are to go, put any file there and prune again"
         )
-    report = IndexReport(photos=len(walk.entries))
-    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    report = IndexReport.of(len(walk.entries), walk.skipped)
+    enroller = _Enroller(gallery, encoder, detector, report, known, replacing=True)
+    enroller.run(_to_read(walk, known, report), progress)
+    gone = vanished(walk, known)
+    if prune:
+        removed, gone = _forget(gallery, gone), []
+        report.removed += removed
+        # A photo that was moved to another person's folder is free to be theirs now.
+        if removed and (freed := enroller.elsewhere):
+            enroller.elsewhere = {}
+            report.refused = [item for item in report.refused if item.path not in freed]
+            enroller.run([entry for entry in walk.entries if entry.path in freed], None)
+    if gone or enroller.elsewhere:
+        add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
+    report.refused.sort(key=lambda refusal: refusal.path)
+    return _finished(report, gallery, threshold, began, since)
+
+
+def _to_read(walk: PeopleWalk, known: dict[str, FileRow], report: IndexReport) -> list[PersonPhoto]:
+    """The photos that are new or have changed; the report hears of the others."""
     todo: list[PersonPhoto] = []
     for entry in walk.entries:
         row = known.get(entry.path)
@@ -121,18 +99,7 @@ def index_folder(
         elif row.reason is not None:
             report.refused.append(Refusal(row.path, row.reason))
     report.unchanged = len(walk.entries) - len(todo)
-    _Enroller(gallery, encoder, detector, report, known).run(todo, progress)
-    if prune:
-        removed = _forget(gallery, _vanished(walk, known))
-        report.removed += removed
-        # A photo that was moved to another person's folder is free to be theirs now.
-        freed = {item.path for item in report.refused if item.reason.startswith(SAME_PHOTO)}
-        if removed and freed:
-            report.refused = [item for item in report.refused if item.path not in freed]
-            again = [entry for entry in walk.entries if entry.path in freed]
-            _Enroller(gallery, encoder, detector, report, known).run(again, None)
-    report.refused.sort(key=lambda refusal: refusal.path)
-    return _finished(report, gallery, threshold, began, since)
+    return todo
 
 
 def enroll_photos(
@@ -145,15 +112,39 @@ def enroll_photos(
     threshold: Callable[[], float | None],
     progress: Progress | None = None,
 ) -> IndexReport:
-    """Enroll photo files, or all photos of folders, under a name; otherwise as `index_folder`."""
+    """Enroll photo files, or all photos of folders, under a name.
+
+    It only ever adds: a path that was enrolled before may hold another photo, of anybody, now.
+    """
     began, since = time.monotonic(), gallery.store.revision()
     walk = walk_photos(photos)
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
-    report = IndexReport(photos=len(entries))
-    report.refused += [Refusal(item.path, item.reason) for item in walk.skipped]
+    report = IndexReport.of(len(entries), walk.skipped)
     known = gallery.store.files_at([entry.path for entry in entries])
-    _Enroller(gallery, encoder, detector, report, known).run(entries, progress)
+    _Enroller(gallery, encoder, detector, report, known, replacing=False).run(entries, progress)
     return _finished(report, gallery, threshold, began, since)
+
+
+def barren(
+    encoder: Encoder, detector: Detector, walk: PeopleWalk | PhotoWalk
+) -> IndexReport | None:
+    """The report where no photo can be enrolled; None as soon as one can.
+
+    Asked before a gallery is made, so that none is left behind which holds nobody.
+    """
+    began = time.monotonic()
+    found = walk.paths if isinstance(walk, PhotoWalk) else [entry.path for entry in walk.entries]
+    report = IndexReport.of(len(found), walk.skipped)
+    paths = [os.path.abspath(path) for path in found]
+    for part in (paths[:1], paths[1:]):  # mostly the first shows somebody: no more are read twice
+        for result in encode_photos(part, detector, encoder):
+            reason = result.reason or _unusable(result)
+            if reason is None:
+                return None
+            report.refused.append(Refusal(result.path, reason))
+    report.refused.sort(key=lambda refusal: refusal.path)
+    report.seconds = time.monotonic() - began
+    return report
 
 
 def _finished(
@@ -185,13 +176,17 @@ class _Enroller:
         detector: Detector,
         report: IndexReport,
         known: dict[str, FileRow],
+        *,
+        replacing: bool,
     ) -> None:
         self._gallery = gallery
         self._encoder = encoder
         self._detector = detector
         self._report = report
         self._known = known
+        self._replacing = replacing
         self._batch: list[_Read] = []
+        self.elsewhere: dict[str, Enrolled] = {}
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
         # Read before the photo is: a file that changes meanwhile is read again next time.
@@ -226,7 +221,8 @@ class _Enroller:
             rows, templates = self._sorted_out(batch, writer)
             writer.add_templates(templates)
             writer.put_files(rows)
-            self._report.removed += writer.remove_orphans(self._replaced(rows))
+            if self._replacing:
+                self._report.removed += writer.remove_orphans(self._replaced(rows))
         self._count(rows, templates, batch)
 
     def _replaced(self, rows: list[FileRow]) -> list[str]:
@@ -252,11 +248,9 @@ class _Enroller:
             reason = result.reason
             if result.sha256 is not None:
                 owner = owners.get(result.sha256)
-                if owner is None and not result.faces:
-                    reason = NO_FACE
-                elif owner is None and result.qualities and result.qualities[0].unrecognisable:
-                    reason = UNRECOGNISABLE
-                elif owner is None:
+                if owner is None:
+                    reason = _unusable(result)
+                if owner is None and reason is None:
                     owners[result.sha256] = person
                     templates.append(_template(entry.identity, result))
                     self._report.poor += [
@@ -264,8 +258,9 @@ class _Enroller:
                         for quality in result.qualities[:1]
                         if quality.poor
                     ]
-                elif owner != person:
+                elif owner is not None and owner != person:
                     reason = SAME_PHOTO + owner
+                    self.elsewhere[entry.path] = Enrolled(result.sha256, owner)
             row = self._row(entry, stat, result, reason)
             if row is not None:
                 rows.append(row)
@@ -308,6 +303,13 @@ class _Enroller:
         ]
 
 
+def _unusable(result: Encoded) -> str | None:
+    """Why a photo that was read cannot be enrolled, or None."""
+    if not result.faces:
+        return NO_FACE
+    return UNRECOGNISABLE if result.qualities and result.qualities[0].unrecognisable else None
+
+
 def _template(identity: str, result: Encoded) -> NewTemplate:
     assert result.sha256 is not None
     face = result.faces[0]
@@ -330,19 +332,6 @@ def _unchanged(entry: PersonPhoto, row: FileRow) -> bool:
         and not (row.reason or "").startswith(SAME_PHOTO)
         and not reasons.may_pass(row.reason or "")
     )
-
-
-def _vanished(walk: PeopleWalk, known: dict[str, FileRow]) -> list[FileRow]:
-    """Remembered files that are gone; a folder that could not be read hides its files only."""
-    walked = {entry.path for entry in walk.entries}
-    hidden = tuple(item.path + os.sep for item in walk.skipped)
-    return [
-        row
-        for row in known.values()
-        if row.path not in walked
-        and not row.path.startswith(hidden)
-        and not os.path.exists(row.path)
-    ]
 
 
 def _forget(gallery: Gallery, rows: list[FileRow]) -> int:

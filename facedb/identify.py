@@ -10,6 +10,7 @@ with facedb.open("family.gallery") as db:
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -17,18 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, get_args
 
 from facedb.answers import answers, compared
 from facedb.describe import describe
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
-    IndexReport,
+    NO_FACE,
     Progress,
+    barren,
     enroll_photos,
     index_folder,
 )
@@ -36,14 +36,15 @@ from facedb.errors import InputError
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.operating import Operating, operating, shipped
+from facedb.outcome import IndexReport
 from facedb.people import People, checked_name
-from facedb.photos import load_photo, photo_from_array
+from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_people, walk_photos
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.settings import Settings
+from facedb.settings import Settings, check_threshold, check_word
 from facedb.store import Measurements, Pin, holds_store
-from facedb.types import Comparison, GalleryInfo, Identification, Photo, PhotoAnswer
+from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
@@ -52,9 +53,6 @@ __all__ = ["DEFAULT_GALLERY", "FaceDB", "PhotoLike", "Settings", "open"]
 
 DEFAULT_GALLERY = "facedb.gallery"
 
-PhotoLike = str | os.PathLike[str] | NDArray[np.uint8] | Photo
-"""A file, pixels uint8[H, W, 3] RGB in memory, or a Photo."""
-
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """One file or folder, or several."""
 
@@ -62,7 +60,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 class FaceDB:
     """A gallery with the encoder and the detector it was made with.
 
-    Nothing heavy is loaded before it is needed, and nothing is written before the first photo is
+    Nothing heavy is loaded before it is needed, and nothing is written before a photo can be
     enrolled. Threads may call `identify` at once, and so may processes forked from this one: what
     is loaded before the fork is shared. Fork while no other thread is using it.
     """
@@ -222,14 +220,16 @@ class FaceDB:
             prune: also remove the templates whose files below `folder` are gone.
             progress: called with photos done and photos to do.
         """
-        if not os.path.isdir(folder):
-            raise InputError(f"{os.fspath(folder)}: no such folder")
-        self._make()
+        top = os.path.abspath(folder)
+        if not os.path.isdir(top):
+            raise InputError(_no_folder(os.fspath(folder)))
+        if not self.exists and (report := self._make_for(walk_people(top))) is not None:
+            return report
         return index_folder(
             self.gallery,
             self.encoder,
             self.detector,
-            os.fspath(folder),
+            top,
             threshold=lambda: self._usual().threshold,
             prune=prune,
             progress=progress,
@@ -241,9 +241,15 @@ class FaceDB:
         photos: Paths,
         progress: Progress | None = None,
     ) -> IndexReport:
-        """Enroll photos of one person, the largest face of each: files, or folders of them."""
+        """Enroll photos of one person: files, or folders of them.
+
+        Of several faces in a photo, the largest near the middle is taken.
+        """
+        if not isinstance(name, str):
+            raise InputError(f"name={name!r}: a person needs a name, as text")
         name, paths = checked_name(name), list(_paths(photos))
-        self._make()
+        if not self.exists and (report := self._make_for(walk_photos(paths))) is not None:
+            return report
         return enroll_photos(
             self.gallery,
             self.encoder,
@@ -268,9 +274,9 @@ class FaceDB:
         """Who is in a photo.
 
         Args:
-            photo: a file, uint8[H, W, 3] RGB pixels, or a Photo.
+            photo: a file, its bytes or a stream of them, uint8[H, W, 3] RGB pixels, or a Photo.
             k: how many identities to name, nearest first.
-            faces: all of them, or the one that counts.
+            faces: all of them, or the one that counts: the largest near the middle.
             threshold: the largest distance that accepts, instead of the calibrated one.
 
         Returns:
@@ -279,8 +285,9 @@ class FaceDB:
         Raises:
             PhotoError: the photo cannot be read.
         """
+        _check(k, faces, threshold)
         _ = self.gallery
-        encoded = encode_photo(_photo(photo), self.detector, self.encoder, faces)
+        encoded = encode_photo(as_photo(photo), self.detector, self.encoder, faces)
         return list(self._answers([encoded], k, threshold)[0].faces)
 
     def identify_photos(
@@ -290,11 +297,24 @@ class FaceDB:
         faces: Which = "all",
         threshold: float | None = None,
     ) -> Iterator[PhotoAnswer]:
-        """Who is in many photo files; one answer a file, in order. Bad files do not stop it."""
-        gallery = self.gallery  # missing, it is the first thing to say
+        """Who is in many photo files; one answer a file, in order. Bad files do not stop it.
+
+        It works in blocks: of paths that come slowly, some hundred are read before the first
+        answer. Where one is to be answered before the next is known, call it for each.
+
+        Raises:
+            GalleryMissing, InputError: at the call, before the first answer is asked for.
+        """
+        _check(k, faces, threshold)
+        _ = self.gallery  # missing, it is the first thing to say
+        return self._identified(_paths(paths), k, faces, threshold)
+
+    def _identified(
+        self, paths: Iterator[str], k: int, faces: Which, threshold: float | None
+    ) -> Iterator[PhotoAnswer]:
         with ThreadPoolExecutor(1) as beside:
-            beside.submit(gallery.load)
-            encoded = encode_photos(_paths(paths), self.detector, self.encoder, faces)
+            beside.submit(self.gallery.load)
+            encoded = encode_photos(paths, self.detector, self.encoder, faces)
             while block := list(islice(encoded, 64)):
                 yield from self._answers(block, k, threshold)
 
@@ -384,19 +404,30 @@ class FaceDB:
         return report
 
     def _largest(self, photo: PhotoLike) -> Encoded:
-        loaded = _photo(photo)
+        loaded = as_photo(photo)
         encoded = encode_photo(loaded, self.detector, self.encoder, "largest")
         if not encoded.faces:
-            raise InputError(f"{loaded.path}: no face found")
+            raise InputError(f"{loaded.path}: {NO_FACE}")
         return encoded
 
     def _answers(
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
-        if k < 1:
-            raise InputError(f"k={k}: how many people to name, 1 or more")
         by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
-        return answers(encoded, self.gallery, by, self.settings.aggregation, k)
+        return [
+            answer if answer.faces or answer.reason else replace(answer, reason=NO_FACE)
+            for answer in answers(encoded, self.gallery, by, self.settings.aggregation, k)
+        ]
+
+    def _make_for(self, walk: PeopleWalk | PhotoWalk) -> IndexReport | None:
+        """Make the gallery for these photos; if none can be enrolled, the report, and no gallery.
+
+        Removing an empty one would be no way: another process may be enrolling into it.
+        """
+        report = barren(self.encoder, self.detector, walk)
+        if report is None:
+            self._make()
+        return report
 
     def _make(self) -> None:
         with self._lock:
@@ -432,16 +463,30 @@ def open(
     return FaceDB(folder, settings)
 
 
+def _no_folder(path: str) -> str:
+    if not os.path.exists(path):
+        return f"{path}: no such folder"
+    return (
+        f"{path}: is a file; index takes a folder that holds a folder per person. "
+        f"If it is a photo: facedb enroll NAME {quote(path)}"
+    )
+
+
+def _check(k: int, faces: Which, threshold: float | None) -> None:
+    """InputError where a question is asked in other words than these, or out of range."""
+    try:
+        enough = operator.index(k) >= 1
+    except TypeError:
+        enough = False
+    if not enough:
+        raise InputError(f"k={k!r}: how many people to name, a whole number from 1")
+    check_word("faces", faces, get_args(Which))
+    check_threshold(threshold)
+
+
 def _paths(given: Paths) -> Iterator[str]:
-    for path in [given] if isinstance(given, str | os.PathLike) else given:
-        yield os.fspath(path)
-
-
-def _photo(photo: PhotoLike) -> Photo:
-    if isinstance(photo, Photo):
-        return photo
-    if isinstance(photo, np.ndarray):
-        return photo_from_array(photo)
-    if isinstance(photo, str | os.PathLike):
-        return load_photo(photo)
-    raise InputError(f"a {type(photo).__name__} is no photo: give a file, or uint8[H, W, 3] pixels")
+    if isinstance(given, str | os.PathLike):
+        given = [given]
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise InputError(f"a {type(given).__name__} is no file: give paths of files or folders")
+    return (os.fspath(path) for path in given)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from shlex import quote
 
 from facedb.errors import InputError, UnknownIdentity
@@ -46,8 +48,9 @@ class People:
         self._gallery = gallery
 
     def list(self) -> tuple[Person, ...]:
-        """Everyone, by name."""
-        return tuple(self._gallery.store.people())
+        """Everyone, by name, capitals among the small letters."""
+        people = self._gallery.store.people()
+        return tuple(sorted(people, key=lambda person: (person.name.casefold(), person.name)))
 
     def show(self, name: str) -> PersonDetails:
         """One person; UnknownIdentity."""
@@ -152,9 +155,11 @@ class People:
         return person
 
     def _unknown(self, name: str) -> UnknownIdentity:
+        near = _nearest(name, self._gallery.store.names())
+        see = "see" if near is None else f"did you mean {near}? See"
         return UnknownIdentity(
             f"{name!r}: nobody of this name is enrolled in {self._gallery.folder}; "
-            f"see: facedb people list -g {self._gallery.folder}"
+            f"{see}: facedb people list -g {self._gallery.folder}"
         )
 
 
@@ -169,3 +174,15 @@ def checked_name(name: str) -> str:
 
 def _bare(name: str) -> str:
     return _SPACES.sub("", name).casefold()
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    """Which of these names was meant, accents and case aside; None where none is near."""
+    plain = {_plain(other): other for other in sorted(names)}
+    near = get_close_matches(_plain(name), plain, 1)
+    return plain[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    parts = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(part for part in parts if not unicodedata.combining(part))

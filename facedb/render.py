@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facedb.enrollment import IndexReport
+    from facedb.outcome import IndexReport, Refusal
     from facedb.people import PersonDetails
+    from facedb.photos import Skipped
     from facedb.store import Person
     from facedb.training.request import TrainReport
     from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Quality
@@ -25,6 +28,7 @@ CSV_COLUMNS = (
 
 
 SHOWN = 10
+_FEW = 3  # files of a kind that are no photos and are named each
 
 
 def as_json(schema: str, result: Any, **more: Any) -> str:
@@ -81,27 +85,34 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def index_text(report: IndexReport, gallery: str) -> str:
-    """What indexing did, in a line or two."""
+def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
+    """What indexing did, in a line or two; `folder` is what was indexed."""
     rate = report.photos / report.seconds if report.seconds > 0 else 0.0
-    parts = [f"{report.enrolled:,} enrolled"]
+    left_out = len(report.refused) - report.skipped
+    unchanged = report.photos - report.enrolled - report.duplicates - left_out
     copies = "copy of an enrolled photo" if report.duplicates == 1 else "copies of enrolled photos"
-    for count, words in (
-        (report.unchanged, "unchanged"),
-        (report.duplicates, copies),
-        (report.removed, "removed"),
-        (len(report.refused), "left out"),
-    ):
-        if count:
-            parts.append(f"{count:,} {words}")
+    parts = [f"{report.enrolled:,} enrolled"] + [
+        f"{count:,} {words}"
+        for count, words in (
+            (unchanged, "unchanged"),
+            (report.duplicates, copies),
+            (left_out, "left out"),
+        )
+        if count
+    ]
+    apart = [f"; {report.removed:,} removed"] if report.removed else []
+    if report.skipped:
+        apart.append(f"; {counted(report.skipped, 'other file')} skipped")
     lines = [
         f"{counted(report.photos, 'photo')} in {report.seconds:.1f} s ({rate:,.0f}/s): "
-        + ", ".join(parts),
-        f"{gallery}: {counted(report.people, 'person', 'people')}",
+        + ", ".join(parts)
+        + "".join(apart),
+        f"{gallery}: {counted(report.people, 'person', 'people') if report.people else 'nobody'}",
     ]
+    lines += _moves(report, gallery, folder)
     if report.several_faces:
         shows = counted(len(report.several_faces), "photo shows", "photos show")
-        lines.append(f"{shows} several faces; the largest was taken:")
+        lines.append(f"{shows} several faces; the largest near the middle was taken:")
         lines += _some([f"  {path}" for path in report.several_faces])
     if report.poor:
         poor = counted(len(report.poor), "enrolled face is", "enrolled faces are")
@@ -123,9 +134,57 @@ def index_text(report: IndexReport, gallery: str) -> str:
     return "\n".join(lines)
 
 
-def _some(lines: list[str]) -> list[str]:
-    more = len(lines) - SHOWN
-    return lines if more <= 0 else [*lines[:SHOWN], f"  and {more:,} more: --json lists them"]
+def _moves(report: IndexReport, gallery: str, folder: str) -> list[str]:
+    """What became of files that were enrolled, and what to type."""
+    where = "" if gallery == "facedb.gallery" else f" -g {quote(gallery)}"
+    again = f"facedb index {quote(folder)}{where} --prune"
+    lines = []
+    for move in report.moved:
+        photos = counted(len(move.paths), "photo")
+        are, them = ("is", "it") if len(move.paths) == 1 else ("are", "them")
+        lines.append(
+            f"{photos} enrolled as {move.owner} {are} in {move.person} now: {again} follows {them}"
+        )
+    if report.vanished:
+        photos = counted(report.vanished, "enrolled photo is", "enrolled photos are")
+        them = "it" if report.vanished == 1 else "them"
+        lines.append(f"{photos} gone from this folder: {again} forgets {them}")
+    pairs = []
+    for pair in report.with_two:
+        one, other = (os.path.relpath(path, folder) for path in (pair.other, pair.path))
+        pairs.append(
+            f"one photo lies with two people: {one} and {other}; it counts as {pair.owner} "
+            "until one is deleted and index --prune run"
+        )
+    return lines + _some(pairs, indent="")
+
+
+def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None) -> list[str]:
+    """A line a photo that was left out, of which at most so many; other files by their kind."""
+    from facedb.photos.reasons import NOT_A_PHOTO, RAW_PHOTO
+
+    photos: list[str] = []
+    others: dict[tuple[str, str], list[str]] = {}
+    for item in refused:
+        if item.reason in (NOT_A_PHOTO, RAW_PHOTO):
+            suffix = os.path.splitext(item.path)[1].casefold()
+            others.setdefault((item.reason, suffix), []).append(item.path)
+        else:
+            photos.append(f"left out: {item.path}: {item.reason}")
+    lines = photos if most is None else _some(photos, most, "")
+    for (reason, suffix), paths in sorted(others.items()):
+        if len(paths) > _FEW:
+            kind = f"{suffix} files" if suffix else "files without a suffix"
+            why = "not photos" if reason == NOT_A_PHOTO else reason
+            lines.append(f"skipped: {len(paths):,} {kind}: {why}")
+        else:
+            lines += [f"skipped: {path}: {reason}" for path in paths]
+    return lines
+
+
+def _some(lines: list[str], most: int = SHOWN, indent: str = "  ") -> list[str]:
+    more = len(lines) - most
+    return lines if more <= 0 else [*lines[:most], f"{indent}and {more:,} more: --json lists them"]
 
 
 def poor_words(quality: Quality) -> str:
@@ -136,7 +195,7 @@ def poor_words(quality: Quality) -> str:
 def answer_text(answer: PhotoAnswer) -> str:
     """Who is in a photo."""
     if not answer.faces:
-        return f"{answer.path}: {answer.reason or 'no face found'}"
+        return f"{answer.path}: {answer.reason}"
     lines = [f"{answer.path}: {counted(len(answer.faces), 'face')}"]
     for face in answer.faces:
         lines += _face_lines(face)
@@ -176,7 +235,7 @@ def answer_rows(answers: Iterable[PhotoAnswer]) -> list[list[object]]:
     for answer in answers:
         if not answer.faces:
             blank = [""] * (len(CSV_COLUMNS) - 2)
-            rows.append([answer.path, *blank, answer.reason or "no face found"])
+            rows.append([answer.path, *blank, answer.reason])
         for number, face in enumerate(answer.faces, start=1):
             head = [answer.path, number, *(round(value, 1) for value in face.box)]
             head += [face.identity or "", "" if face.threshold is None else face.threshold]

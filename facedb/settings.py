@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import get_args
 
 from facedb.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation
@@ -44,9 +46,22 @@ class Settings:
             ("index", self.index, get_args(IndexKind)),
             ("aggregation", self.aggregation, AGGREGATIONS),
         ):
-            if value not in words:
-                raise InputError(f"{name}={value!r}: it is one of {', '.join(words)}")
-        if self.threshold is not None and not 0.0 <= self.threshold <= 2.0:
-            raise InputError(f"threshold={self.threshold}: a distance in [0, 2]")
-        if self.fpir is not None and not 0.0 < self.fpir < 1.0:
-            raise InputError(f"fpir={self.fpir}: a share between 0 and 1")
+            check_word(name, value, words)
+        check_threshold(self.threshold)
+        fpir = self.fpir
+        if fpir is not None and not (isinstance(fpir, Real) and 0.0 < fpir < 1.0):
+            raise InputError(f"fpir={fpir!r}: a share between 0 and 1")
+
+
+def check_word(name: str, value: object, words: Sequence[str]) -> None:
+    """InputError where a value is none of its words."""
+    if value not in words:
+        raise InputError(f"{name}={value!r}: it is one of {', '.join(words)}")
+
+
+def check_threshold(threshold: object) -> None:
+    """InputError where it is neither None nor a distance in [0, 2]."""
+    if threshold is not None and not (
+        isinstance(threshold, Real) and 0.0 <= float(threshold) <= 2.0
+    ):
+        raise InputError(f"threshold={threshold!r}: a distance in [0, 2]")

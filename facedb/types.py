@@ -140,7 +140,8 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class PhotoAnswer:
-    """The answers for one photo; `reason` says why it could not be read, or is None."""
+    """The answers for one photo; `reason` says why there are none: it could not be read, or shows
+    no face. Else it is None."""
 
     path: str
     reason: str | None

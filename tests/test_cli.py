@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from photos_maker import save, scene
 
 from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
+from facedb.photos import load_photo
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "val"
 
 Output = pytest.CaptureFixture[str]
 
@@ -57,6 +61,133 @@ def test_index_says_what_it_did(tmp_path: Path, photos: Path, capsys: Output) ->
     report = only_json(capsys)
     assert report["schema"] == "facedb.index/1"
     assert (report["enrolled"], report["unchanged"], report["people"]) == (0, 13, 6)
+
+
+def test_the_summary_adds_up_and_the_list_ends(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    mine = photos / "Person 0"
+    shutil.copy(mine / "0000.png", mine / "copy.png")
+    shutil.copy(mine / "0000.png", photos / "loose.png")
+    for number in range(22):
+        (mine / f"bad{number:02}.jpg").touch()
+    for number in range(30):
+        (mine / f"{number}.xmp").touch()
+        (photos / f"{number}.CR3").touch()
+    (mine / "notes.txt").touch()
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    for parts in (
+        "12 enrolled, 1 copy of an enrolled photo, 23 left out; 61 other files skipped",
+        "0 enrolled, 13 unchanged, 23 left out; 61 other files skipped",
+    ):
+        assert run(command) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("36 photos in ")
+        assert out.splitlines()[0].endswith("/s): " + parts)
+        lines = err.splitlines()
+        assert [line.startswith("left out: ") for line in lines] == [True] * 20 + [False] * 4
+        assert lines[20:] == [
+            "and 3 more: --json lists them",
+            "skipped: 30 .cr3 files: a raw photo, which facedb cannot read: export a JPEG",
+            f"skipped: {mine / 'notes.txt'}: not a photo file",
+            "skipped: 30 .xmp files: not photos",
+        ]
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    assert (report["photos"], report["unchanged"], report["skipped"]) == (36, 35, 61)
+    assert len(report["refused"]) == 23 + 61  # type: ignore[arg-type]
+
+
+def test_index_says_where_photos_went(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    again = f"facedb index {photos} -g {tmp_path / 'g'} --prune"
+    assert run(command) == 0
+    (photos / "Person 0").rename(photos / "Ada")
+    (photos / "Person 1" / "0000.png").unlink()
+    (photos / "Person 2" / "0000.png").rename(photos / "Person 2" / "renamed.png")
+    shutil.copy(photos / "Person 4" / "0000.png", photos / "Person 3" / "also.png")
+    capsys.readouterr()
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    with_two = (
+        "one photo lies with two people: Person 4/0000.png and Person 3/also.png; it counts as "
+        "Person 4 until one is deleted and index --prune run"
+    )
+    assert out.splitlines()[2:] == [
+        f"2 photos enrolled as Person 0 are in Ada now: {again} follows them",
+        f"1 enrolled photo is gone from this folder: {again} forgets it",
+        with_two,
+    ]
+    assert err == ""
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    assert report["moved"] == [
+        {
+            "owner": "Person 0",
+            "person": "Ada",
+            "paths": [f"{photos}/Ada/0000.png", f"{photos}/Ada/0001.png"],
+        }
+    ]
+    assert (report["vanished"], len(report["with_two"])) == (1, 1)  # type: ignore[arg-type]
+    assert run([*command, "--prune"]) == 0
+    out, _ = capsys.readouterr()
+    assert "2 enrolled, 9 unchanged, 1 left out; 3 removed" in out
+    assert out.splitlines()[2] == with_two
+    assert "follows" not in out
+    (photos / "Person 4" / "0000.png").unlink()
+    assert run([*command, "--prune"]) == 0
+    assert with_two not in capsys.readouterr().out
+    assert run(["people", "show", "Person 3", "-g", str(tmp_path / "g")]) == 0
+    assert "also.png" in capsys.readouterr().out
+
+
+def test_two_people_with_one_photo_from_the_first(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    for number in range(12):
+        shutil.copy(photos / "Person 0" / "0000.png", photos / "Person 5" / f"copy{number}.png")
+    assert run(["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("one photo lies with two people: ") for line in lines) == 10
+    assert "and 2 more: --json lists them" in lines
+
+
+def test_of_several_faces_the_largest_near_the_middle(tmp_path: Path, capsys: Output) -> None:
+    faces = [load_photo(path).pixels for path in sorted((SAMPLE / "Mira_Solene").iterdir())[:2]]
+    beside = np.concatenate([np.pad(faces[0], ((0, 0), (0, 200), (0, 0))), faces[1]], axis=1)
+    photo = save(tmp_path / "two" / "Mira" / "both.png", beside)
+    assert run(["index", str(photo.parents[1]), "-g", str(tmp_path / "g")]) == 0
+    out = capsys.readouterr().out
+    assert "1 photo shows several faces; the largest near the middle was taken:" in out
+
+
+def test_nobody_to_enroll_leaves_no_gallery(tmp_path: Path, capsys: Output) -> None:
+    loose, gallery = tmp_path / "loose", tmp_path / "g"
+    shared = ["-g", str(gallery), "--detector", "none"]
+    photo = save(loose / "a.png", scene(48, 48, 1))
+    assert run(["index", str(loose), *shared]) == 4
+    out, err = capsys.readouterr()
+    assert out.endswith(f"{gallery}: nobody\n")
+    assert f"make a folder per person: {loose}/Mira/..., or: facedb enroll NAME {loose}" in err
+    assert run(["index", str(photo), *shared]) == 4
+    assert (
+        f"is a file; index takes a folder that holds a folder per person. If it is a photo: "
+        f"facedb enroll NAME {photo}" in capsys.readouterr().err
+    )
+    for name in ("empty.jpg", "text.jpg"):
+        (loose / "Ada" / name).parent.mkdir(exist_ok=True)
+        (loose / "Ada" / name).write_bytes(b"" if name == "empty.jpg" else b"text")
+    photo.unlink()
+    assert run(["index", str(loose), *shared, "--json"]) == 4
+    out, err = capsys.readouterr()
+    assert [item["reason"] for item in json.loads(out)["refused"]] == ["empty file", "not an image"]
+    assert "see above why each photo was left out" in err
+    assert run(["enroll", "Ada", str(loose), str(tmp_path / "nope.jpg"), *shared]) == 4
+    assert "nope.jpg: no such file" in capsys.readouterr().err
+    assert not gallery.exists()
+    save(loose / "Ada" / "z.png", scene(48, 48, 1))
+    assert run(["index", str(loose), *shared]) == 0
+    assert "3 photos" in capsys.readouterr().out
 
 
 def test_one_is_not_several(tmp_path: Path, photos: Path, capsys: Output) -> None:
@@ -144,6 +275,38 @@ def test_query_reads_paths_from_stdin(gallery: str, photos: Path) -> None:
     assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == paths.splitlines()
 
 
+def test_query_answers_each_path_as_it_comes(gallery: str, photos: Path) -> None:
+    command = [sys.executable, "-m", "facedb", "query", "-", "-g", gallery, "--json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as service:
+        assert service.stdin is not None
+        assert service.stdout is not None
+        for number, end in ((0, b"\n"), (3, b"\r\n"), (1, b"\n")):
+            path = f"{photos}/Person {number}/0001.png"
+            service.stdin.write(path.encode() + end)
+            service.stdin.flush()
+            assert select.select([service.stdout], [], [], 60)[0], "no answer before the next path"
+            answer = json.loads(service.stdout.readline())
+            assert (answer["path"], answer["reason"]) == (path, None)
+        service.stdin.close()
+        assert service.wait(60) == 0
+
+
+def test_query_of_paths_without_a_last_line_end(
+    gallery: str, photos: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = (f"{photos}/Person {number}/0000.png" for number in (1, 2))
+    paths = f"\n{first}\r\n  \n{last}".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(paths)))
+    assert run(["query", str(photos / "Person 0"), "-", "-g", gallery, "--json"]) == 0
+    answered = [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()]
+    assert answered == [f"{photos}/Person 0/{number:04}.png" for number in (0, 1)] + [first, last]
+
+
+def test_query_csv_without_a_gallery_writes_nothing(tmp_path: Path, capsys: Output) -> None:
+    assert run(["query", "x.jpg", "-g", str(tmp_path / "none"), "--csv"]) == 5
+    assert capsys.readouterr().out == ""
+
+
 def test_a_stranger_is_a_valid_answer(gallery: str, tmp_path: Path, capsys: Output) -> None:
     stranger = save(tmp_path / "x.png", np.full((48, 48, 3), (250, 20, 240), dtype=np.uint8))
     command = ["query", str(stranger), "-g", gallery, "-t", "0.0"]
@@ -224,6 +387,61 @@ def test_enroll_nobody_or_somebody_nearly_named(
     again = save(tmp_path / "again.png", scene(48, 48, 78))
     assert run(["enroll", "Person 0", str(again), "-g", gallery]) == 0
     assert "merge" not in capsys.readouterr().err
+
+
+def test_each_schema_has_one_shape(gallery: str, capsys: Output) -> None:
+    shared = ["-g", gallery, "--json"]
+    shapes = {}
+    for schema, command in (
+        ("facedb.renamed/1", ["rename", "Person 0", "Ada"]),
+        ("facedb.merged/1", ["merge", "Person 1", "Ada"]),
+        ("facedb.person/1", ["show", "Ada"]),
+    ):
+        assert run(["people", *command, *shared]) == 0
+        shown = only_json(capsys)
+        assert shown["schema"] == schema
+        shapes[schema] = list(shown)
+    assert shapes["facedb.person/1"] == ["schema", "person", "templates", "refused"]
+
+
+def test_remove_without_anybody_to_ask(gallery: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "facedb", "people", "remove", "Person 0", "-g", gallery, "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nobody is there to answer; to remove unasked: --yes" in done.stderr
+    assert run(["people", "show", "Person 0", "-g", gallery]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a device that is always full")
+def test_an_output_that_is_full(gallery: str, photos: Path) -> None:
+    command = [sys.executable, "-m", "facedb", "query", str(photos), "-g", gallery, "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    expected = "facedb: the output could not be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_a_photo_without_a_face_says_so_everywhere(tmp_path: Path, capsys: Output) -> None:
+    gallery = str(tmp_path / "g")
+    assert run(["enroll", "Mira", str(SAMPLE / "Mira_Solene" / "05.jpg"), "-g", gallery]) == 0
+    nobody = str(save(tmp_path / "nobody.png", scene(300, 300, 5)))
+    capsys.readouterr()
+    command = ["query", nobody, "-g", gallery]
+    assert run([*command, "--json"]) == 0
+    answer = only_json(capsys)
+    assert (answer["reason"], answer["faces"]) == ("no face found", [])
+    assert run([*command, "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["reason"] == "no face found"
+    assert run([*command, "--picture", str(tmp_path / "who.png"), "--exit-code"]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{nobody}: no face found\n", "")
+    assert (tmp_path / "who.png").exists()
 
 
 def test_a_name_that_the_output_cannot_show(gallery: str) -> None:

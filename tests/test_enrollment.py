@@ -12,15 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from crops import CROPS, people_folder, person
 from photos_maker import bad_files, save, scene
 
 import facedb
-from facedb.errors import EncoderMismatch, GalleryMissing, InputError, UnknownIdentity
+from facedb.errors import EncoderMismatch, GalleryMissing, InputError, PhotoError, UnknownIdentity
 from facedb.faces import BUNDLED
 from facedb.identify import FaceDB, Settings
-from facedb.photos import reasons
+from facedb.photos import load_photo, reasons
 from facedb.store import FileRow
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
@@ -171,6 +172,8 @@ def test_one_path_is_one_photo(db: FaceDB, photos: Path, kind: type) -> None:
         ({"device": "gpu"}, "auto, cpu, cuda"),
         ({"threshold": -1.0}, r"\[0, 2\]"),
         ({"threshold": float("nan")}, r"\[0, 2\]"),
+        ({"threshold": "1.0"}, r"'1.0': a distance in \[0, 2\]"),
+        ({"fpir": "0.1"}, "between 0 and 1"),
         ({"fpir": 2.0}, "between 0 and 1"),
     ],
 )
@@ -179,13 +182,67 @@ def test_settings_out_of_range(wrong: dict[str, Any], words: str) -> None:
         Settings(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"k": 0}, "k=0: .* a whole number from 1"),
+        ({"k": 2.5}, r"k=2\.5"),
+        ({"k": "5"}, "k='5'"),
+        ({"faces": "larget"}, "faces='larget': it is one of all, largest"),
+        *(
+            ({"threshold": threshold}, r"threshold=.*: a distance in \[0, 2\]")
+            for threshold in (5, float("inf"), float("nan"), -1, "1.0")
+        ),
+    ],
+)
+def test_a_question_in_other_words(
+    db: FaceDB, photos: Path, wrong: dict[str, Any], words: str
+) -> None:
+    photo = photos / "Person 0" / "0000.png"
+    db.enroll("Ada", photo)
+    for ask in (db.identify, db.identify_photos):
+        with pytest.raises(InputError, match=words):
+            ask(photo, **wrong)
+    assert db.identify(photo, k=np.int64(1), threshold=np.float32(0))[0].identity == "Ada"
+
+
+def test_pixels_and_names_of_another_kind(db: FaceDB, photos: Path) -> None:
+    photo = load_photo(photos / "Person 0" / "0000.png")
+    with pytest.raises(InputError, match="name=None: a person needs a name"):
+        db.enroll(None, photo.path)  # type: ignore[arg-type]
+    for wrong in (None, 5, b"bytes of a photo"):
+        with pytest.raises(InputError, match="is no file: give paths"):
+            db.enroll("Ada", wrong)  # type: ignore[arg-type]
+    db.enroll("Ada", photo.path)
+    assert db.identify(photo)[0].identity == "Ada"
+    for pixels in (photo.pixels / np.float32(255), photo.pixels[..., 0], photo.pixels[..., :2]):
+        with pytest.raises(PhotoError, match="not uint8 of shape"):
+            db.identify(replace(photo, pixels=pixels))
+
+
+def test_photos_are_refused_at_the_call_where_there_is_no_gallery(db: FaceDB) -> None:
+    with pytest.raises(GalleryMissing, match="no gallery here"):
+        db.identify_photos(["x.jpg"])
+
+
+def test_bytes_and_streams_are_photos(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    photo = photos / "Person 3" / "0000.png"
+    with open(photo, "rb") as stream:
+        answers = [db.identify(given, k=2) for given in (photo, photo.read_bytes(), stream)]
+    assert answers[0][0].identity == "Person 3"
+    assert answers[0] == answers[1] == answers[2]
+    with pytest.raises(PhotoError, match="bytes: empty file"):
+        db.identify(b"")
+
+
 def test_what_is_no_photo_and_nobody_to_name(db: FaceDB, photos: Path) -> None:
     photo = photos / "Person 0" / "0000.png"
     db.enroll("Ada", photo)
-    with pytest.raises(InputError, match="a bytes is no photo"):
-        db.identify(photo.read_bytes())  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="k=0"):
-        db.identify(photo, k=0)
+    with pytest.raises(InputError, match="a NoneType is no photo"):
+        db.identify(None)  # type: ignore[arg-type]
+    with open(photo, encoding="latin-1") as text, pytest.raises(InputError, match="mode 'rb'"):
+        db.identify(text)  # type: ignore[arg-type]
 
 
 def test_prune_spares_a_folder_that_cannot_be_read(
@@ -304,6 +361,21 @@ def test_remove_says_which_folders_would_enroll_again(db: FaceDB, photos: Path) 
         db.remove("Nobody")
 
 
+def test_unknown_names_are_guessed_and_people_sorted_without_case(
+    db: FaceDB, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("hans", "Zoë Renée", "anna", "Bob")):
+        db.enroll(name, person(tmp_path / name, seed))
+    db.people.rename("hans", "Hans Peter")
+    assert [one.name for one in db.people.list()] == ["anna", "Bob", "Hans Peter", "Zoë Renée"]
+    for typed, meant in (("Hanz", "hans"), ("zoe renee", "Zoë Renée"), ("ANNA", "anna")):
+        with pytest.raises(UnknownIdentity, match=rf"did you mean {meant}\? See: "):
+            db.people.show(typed)
+    with pytest.raises(UnknownIdentity) as caught:
+        db.remove("Xylophone")
+    assert "did you mean" not in str(caught.value)
+
+
 def test_enroll_photos_under_a_name(db: FaceDB, tmp_path: Path) -> None:
     files = person(tmp_path / "loose", seed=3)
     report = db.enroll("Émile 山田", [*files, tmp_path / "missing.jpg"])
@@ -312,6 +384,20 @@ def test_enroll_photos_under_a_name(db: FaceDB, tmp_path: Path) -> None:
     assert db.identify(files[0])[0].identity == "Émile 山田"
     with pytest.raises(InputError, match="needs a name"):
         db.enroll("  ", files)
+
+
+def test_a_path_that_is_used_again_takes_nobody_away(db: FaceDB, tmp_path: Path) -> None:
+    upload = tmp_path / "upload.png"
+    for seed, name in ((70, "Ada"), (71, "Bob"), (72, "Bob"), (73, "Bob")):
+        save(upload, scene(48, 48, seed))
+        report = db.enroll(name, upload)
+        assert (report.enrolled, report.removed) == (1, 0)
+    assert names(db) == {"Ada": 1, "Bob": 3}
+    again = save(tmp_path / "again.png", scene(48, 48, 70))
+    assert db.identify(again, k=1)[0].identity == "Ada"
+    upload.write_bytes(b"")
+    assert db.enroll("Cleo", upload).enrolled == 0
+    assert names(db) == {"Ada": 1, "Bob": 3}
 
 
 def test_a_thousand_photos_with_forty_bad_ones(db: FaceDB, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from facedb.evaluation.search import Probes, Templates, search
 from facedb.evaluation.splits import open_set_split, read_split
 from facedb.evaluation.trial import Trial, enrolled_from, run_trial
 from facedb.identify import FaceDB, Settings
+from facedb.photos import load_photo
 from facedb.store import Measurements, StoredProbe
 
 
@@ -186,9 +187,7 @@ def test_the_door_ranks_people_as_the_evaluation_does(tmp_path: Path) -> None:
         ids, identities = db.gallery.store.identity_ids()
         vectors = np.concatenate([block for _, block in db.gallery.store.added(0, 99)])
         names = {person.identity_id: person.name for person in db.people.list()}
-        vector = db.encoder.embed(
-            db.detector.detect(facedb.identify.load_photo(probe))[0].crop[None]
-        )
+        vector = db.encoder.embed(db.detector.detect(load_photo(probe))[0].crop[None])
         expected = {
             names[identity]: by_hand(
                 vector[0], vectors[identities == identity].astype(np.float64), aggregation

@@ -28,6 +28,8 @@ LAYERS = [
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
     ["lookalikes", "pipeline", "training", "study"],
+    ["outcome"],
+    ["moves"],
     ["enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],

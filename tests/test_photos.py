@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -20,7 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from facedb.errors import InputError, PhotoError
-from facedb.photos import load_photo, photo_from_array, reasons, walk_people, walk_photos
+from facedb.photos import (
+    as_photo,
+    load_photo,
+    photo_from_array,
+    reasons,
+    walk_people,
+    walk_photos,
+)
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "png": {},
@@ -256,6 +264,28 @@ def test_a_photo_that_pillow_warns_of_is_read(
 
 
 # Bad files
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_bytes_of_a_file_are_the_photo_that_the_file_is(
+    tmp_path: Path, orientation: int
+) -> None:
+    stored = maker.stored_for(maker.scene(), orientation)
+    file = maker.save(tmp_path / "p.png", stored, orientation)
+    expected = load_photo(file)
+    with open(file, "rb") as stream:
+        for given in (file.read_bytes(), stream, io.BytesIO(file.read_bytes())):
+            photo = as_photo(given)
+            assert np.array_equal(photo.pixels, expected.pixels)
+            assert (photo.sha256, photo.width) == (expected.sha256, expected.width)
+
+
+def test_bad_bytes_have_the_reasons_of_bad_files(tmp_path: Path) -> None:
+    for file, reason in maker.bad_files(tmp_path).items():
+        if not file.is_symlink():
+            with pytest.raises(PhotoError) as caught:
+                as_photo(file.read_bytes())
+            assert caught.value.reason == reason
 
 
 def test_every_bad_file_has_its_reason(tmp_path: Path) -> None:

@@ -25,14 +25,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import facedb
 from facedb.cli.main import run
 from facedb.encoder import open_encoder
 from facedb.encoder.network import EncoderNetwork
 from facedb.errors import EncoderError, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
-from facedb.photos import walk_people
+from facedb.photos import load_photo, walk_people
 from facedb.training.ahead import ahead
 from facedb.training.batches import Loader, draw, pictures_of, renewed
 from facedb.training.blends import bent, blended, crossed, exaggerated, patched
@@ -270,7 +269,7 @@ def test_distillation_draws_the_student_to_its_teacher(people: Path, tmp_path: P
     teacher = open_encoder("bundled", "cpu").embed(np.ascontiguousarray(middle))
     with FaceDB(tmp_path / "g", Settings(encoder=report.encoder, detector="none")) as db:
         student = db.encoder.embed(
-            np.stack([db.detector.detect(facedb.identify.load_photo(p))[0].crop for p in photos])
+            np.stack([db.detector.detect(load_photo(p))[0].crop for p in photos])
         )
     assert np.sum(teacher * student, axis=1).mean() > 0.5
 
@@ -288,7 +287,7 @@ def test_relations_are_learned_from_a_teacher_of_another_width(
     teacher = open_encoder("bundled", "cpu").embed(np.ascontiguousarray(crops[:, 24:136, 24:136]))
     with FaceDB(tmp_path / "g", Settings(encoder=report.encoder, detector="none")) as db:
         student = db.encoder.embed(
-            np.stack([db.detector.detect(facedb.identify.load_photo(p))[0].crop for p in photos])
+            np.stack([db.detector.detect(load_photo(p))[0].crop for p in photos])
         )
     assert student.shape[1] == 32
     pairs = np.triu_indices(len(photos), 1)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
-from facedb.render import as_json, index_text
+from facedb.errors import InputError
+from facedb.render import as_json, index_text, left_out_lines
+
+if TYPE_CHECKING:
+    from facedb.outcome import IndexReport
+
+_LISTED = 20  # photos left out that are named one by one
 
 _INDEX_KIND = click.option(
     "--index",
@@ -29,7 +37,8 @@ _STRICT = click.option("--strict", is_flag=True, help="Exit with 4 when a photo 
 def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> int:
     """Enroll every photo of DIR, which holds a folder per person.
 
-    Folders inside a person's folder belong to that person. Nothing in DIR is moved or changed.
+    Folders inside a person's folder belong to that person; of several faces in a photo, the
+    largest near the middle is taken. Nothing in DIR is moved or changed.
     Run it again whenever photos came or went: files that have not changed cost nothing, and a
     run that was interrupted goes on where it was.
 
@@ -39,7 +48,10 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
     """
     with options.open() as db, progress_bar("indexing") as progress:
         report = db.index_folder(folder, prune=prune, progress=progress)
-    return _show(options, report, strict)
+    code = _show(options, report, strict, folder)
+    if not report.people:
+        raise InputError(f"{folder}: nobody was enrolled; {_way_out(folder, report)}")
+    return code
 
 
 @click.command("enroll")
@@ -50,9 +62,10 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
 @shared
 @model_options
 def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: bool) -> int:
-    """Enroll photos of one person under NAME, the largest face of each.
+    """Enroll photos of one person under NAME.
 
-    PHOTO may be a folder, whose photos are all taken.
+    PHOTO may be a folder, whose photos are all taken. Of several faces in a photo, the largest
+    near the middle is taken.
 
     \b
       facedb enroll "Mira Solene" mira1.jpg mira2.jpg
@@ -67,14 +80,25 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
     return _show(options, report, strict or nothing)
 
 
-def _show(options: Shared, report: object, strict: bool) -> int:
-    from facedb.enrollment import IndexReport
+def _way_out(folder: str, report: IndexReport) -> str:
+    from facedb.photos import reasons
 
-    assert isinstance(report, IndexReport)
-    for refusal in report.refused:
-        click.echo(f"left out: {refusal.path}: {refusal.reason}", err=True)
+    if any(refusal.reason == reasons.NO_PERSON for refusal in report.refused):
+        person = os.path.join(folder, "Mira", "...")
+        return f"make a folder per person: {person}, or: facedb enroll NAME {quote(folder)}"
+    if report.photos:
+        return "see above why each photo was left out"
+    return "it holds no photos; index takes a folder that holds a folder of photos per person"
+
+
+def _show(options: Shared, report: IndexReport, strict: bool, folder: str = "") -> int:
+    told = {path for move in report.moved for path in move.paths}
+    told |= {pair.path for pair in report.with_two}  # the summary says more of them
+    refused = [item for item in report.refused if options.as_json or item.path not in told]
+    for line in left_out_lines(refused, _LISTED):
+        click.echo(line, err=True)
     if options.as_json:
         click.echo(as_json("index", report))
     else:
-        click.echo(index_text(report, options.gallery))
+        click.echo(index_text(report, options.gallery, folder))
     return 4 if strict and report.refused else 0

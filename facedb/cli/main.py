@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import logging
@@ -32,6 +33,7 @@ _COMMANDS = {
 }
 
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _PATIENCE = 2.0  # seconds after a Ctrl-C in which another says nothing new
 
 
@@ -122,15 +124,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted; what was committed is kept: run the same command to go on", 1)
-    except BrokenPipeError:
-        # The reader has gone; Python must not fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has gone
+        _close_output()
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
+            _close_output()
+            return _say(f"the output could not be written: {error.strerror}", 1)
         if os.environ.get("FACEDB_DEBUG"):
             raise
         fault = f"{type(error).__name__}: {error}"
         return _say(f"this is a fault in facedb: {fault} (FACEDB_DEBUG=1 shows where)", 1)
+
+
+def _close_output() -> None:
+    # Python must not fail again when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, code: int) -> int:

@@ -66,7 +66,7 @@ def rename_command(options: Shared, name: str, new: str) -> None:
     with options.open() as db:
         person = db.people.rename(name, new)
     words = f"{name} is now {person.name}; the folder name {name} still leads to them"
-    click.echo(as_json("person", {"person": _fields(person)}) if options.as_json else words)
+    click.echo(as_json("renamed", {"person": _fields(person)}) if options.as_json else words)
 
 
 @people_command.command("merge")
@@ -83,7 +83,7 @@ def merge_command(options: Shared, name: str, into: str) -> None:
         person = db.people.merge(name, into)
     held = counted(person.templates, "template")
     words = f"{person.name} has {held} now; {name} leads to them"
-    click.echo(as_json("person", {"person": _fields(person)}) if options.as_json else words)
+    click.echo(as_json("merged", {"person": _fields(person)}) if options.as_json else words)
 
 
 @people_command.command("remove")
@@ -102,7 +102,7 @@ def remove_command(options: Shared, name: str, yes: bool) -> int:
             own = name if found is None else found.name
             whom = name if own == name else f"{own}, to whom {name} leads,"
             held = counted(0 if found is None else found.templates, "template")
-            if not click.confirm(f"remove {whom} and all that is theirs ({held})?", err=True):
+            if not _confirmed(f"remove {whom} and all that is theirs ({held})?"):
                 click.echo("nobody was removed", err=True)
                 return 1
         removal = db.people.remove(name)
@@ -111,6 +111,15 @@ def remove_command(options: Shared, name: str, yes: bool) -> int:
     words = f"removed {removal.name}: {counted(removal.templates, 'template')}"
     click.echo(as_json("remove", removal) if options.as_json else words)
     return 0
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):  # and not Ctrl-C
+            raise click.UsageError("nobody is there to answer; to remove unasked: --yes") from error
+        raise
 
 
 def _fields(person: object) -> dict[str, object]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -24,9 +26,12 @@ from facedb.render import (
     as_csv,
     as_json,
     comparison_text,
+    left_out_lines,
 )
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from facedb.types import PhotoAnswer
 
 
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
     type=click.Choice(["all", "largest"]),
     default="all",
     show_default=True,
-    help="Every face, or the one that counts.",
+    help="Every face, or the one that counts: the largest near the middle.",
 )
 @click.option("--csv", is_flag=True, help="Write CSV: a line a candidate.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when a face is not identified.")
@@ -68,58 +73,89 @@ def query_command(
 ) -> int:
     """Who is in PHOTO, how close, accepted or not.
 
-    PHOTO may be a folder, whose photos are all taken, or - to read paths from stdin. A stranger
-    is "not identified". With --json, a line a photo.
+    PHOTO may be a folder, whose photos are all taken, or - to read paths from stdin, each
+    answered as it comes. A stranger is "not identified". With --json, a line a photo.
 
     \b
       facedb query party.jpg
       facedb query inbox/ --faces largest --csv > who.csv
       find . -name '*.jpg' | facedb query - --json
     """
-    from facedb.photos import walk_photos
+    from facedb.enrollment import NO_FACE
 
     if csv and options.as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    if csv:
-        click.echo(as_csv([CSV_COLUMNS]))
-    walk = walk_photos(_named(photos))
-    for item in walk.skipped:
-        click.echo(f"left out: {item.path}: {item.reason}", err=True)
-    if not walk.paths:
-        click.echo("no photos there", err=True)
-    if picture is not None and len(walk.paths) != 1:
-        raise click.UsageError(f"--picture draws one photo, not {len(walk.paths)}")
-    bad = unknown = 0
+    blocks = _blocks(photos)
+    if picture is not None:
+        blocks = iter([list(chain.from_iterable(blocks))])
+    count = bad = unknown = 0
     with options.open() as db:
-        for answer in db.identify_photos(walk.paths, k, faces):  # type: ignore[arg-type]
-            _show(options, answer, csv)
-            bad += answer.reason is not None
-            unknown += not answer.faces or any(face.identity is None for face in answer.faces)
-            if picture is not None and answer.reason is None:
-                from facedb.picture import draw_answer
+        _ = db.gallery  # missing, it is the first thing to say
+        if csv:
+            click.echo(as_csv([CSV_COLUMNS]))
+        for paths in map(_found, blocks):
+            if picture is not None and len(paths) != 1:
+                raise click.UsageError(f"--picture draws one photo, not {len(paths)}")
+            count += len(paths)
+            for answer in db.identify_photos(paths, k, faces):  # type: ignore[arg-type]
+                _show(options, answer, csv)
+                bad += answer.reason not in (None, NO_FACE)
+                unknown += not answer.faces or any(face.identity is None for face in answer.faces)
+                if picture is not None and answer.reason in (None, NO_FACE):
+                    from facedb.picture import draw_answer
 
-                draw_answer(answer, picture)
+                    draw_answer(answer, picture)
+    if not count:
+        click.echo("no photos there", err=True)
     if bad:
         return 4
     return 3 if exit_code and unknown else 0
 
 
-def _named(photos: Iterable[str]) -> Iterable[str]:
-    for photo in photos:
-        if photo == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+def _found(block: Sequence[str]) -> list[str]:
+    """The photo files named, folders walked; says what is left out."""
+    from facedb.photos import walk_photos
+
+    walk = walk_photos(block)
+    for line in left_out_lines(walk.skipped):
+        click.echo(line, err=True)
+    return walk.paths
+
+
+def _blocks(photos: Sequence[str]) -> Iterator[list[str]]:
+    """The paths given; those from stdin as they come."""
+    for standing_for_stdin, given in groupby(photos, "-".__eq__):
+        if standing_for_stdin:
+            yield from _from_stdin()
         else:
-            yield photo
+            yield list(given)
+
+
+def _from_stdin() -> Iterator[list[str]]:
+    """The lines of stdin, at once as many as have come: one, or a thousand of a long list."""
+    rest, stdin = b"", cast("BufferedReader", sys.stdin.buffer)
+    while data := stdin.read1(1 << 16):
+        *lines, rest = (rest + data).split(b"\n")
+        yield _paths(lines)
+    if rest:
+        yield _paths([rest])
+
+
+def _paths(lines: Sequence[bytes]) -> list[str]:
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
 
 
 def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
-    if answer.reason is not None:
+    from facedb.enrollment import NO_FACE
+
+    unread = answer.reason not in (None, NO_FACE)
+    if unread:
         click.echo(f"left out: {answer.path}: {answer.reason}", err=True)
     if options.as_json:
         click.echo(as_json("query", answer))
     elif csv:
         click.echo(as_csv(answer_rows([answer])))
-    elif answer.reason is None:
+    elif not unread:
         click.echo(answer_text(answer))
 
 

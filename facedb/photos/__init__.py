@@ -9,13 +9,13 @@ import stat
 import struct
 import threading
 import warnings
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
-from facedb.errors import PhotoError
+from facedb.errors import InputError, PhotoError
 from facedb.photos import reasons
 from facedb.photos.reasons import REASONS
 from facedb.photos.walk import (
@@ -35,13 +35,19 @@ __all__ = [
     "REASONS",
     "PeopleWalk",
     "PersonPhoto",
+    "PhotoLike",
     "PhotoWalk",
     "Skipped",
+    "as_photo",
     "load_photo",
     "photo_from_array",
+    "photo_from_bytes",
     "walk_people",
     "walk_photos",
 ]
+
+PhotoLike: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | NDArray[np.uint8] | Photo
+"""A file; the bytes of one, or a stream of them; pixels uint8[H, W, 3] RGB; or a Photo."""
 
 DETAIL_SIDE: Final = 1600
 """Pixels: the long side that is kept (chosen in docs/results/detection-policy.json)."""
@@ -72,6 +78,34 @@ _UPRIGHT: Final = {
 _quiet = threading.Lock()
 
 
+def as_photo(given: PhotoLike) -> Photo:
+    """The photo that a caller gave in one of these ways.
+
+    Raises:
+        PhotoError: it cannot be used.
+        InputError: it is none of them.
+    """
+    match given:
+        case str() | os.PathLike():
+            return load_photo(given)
+        case bytes():
+            return photo_from_bytes(given)
+        case np.ndarray():
+            return photo_from_array(given)
+        case Photo(pixels=np.ndarray() as pixels):
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+                raise PhotoError(given.path, reasons.NOT_PIXELS)
+            return given
+    if callable(read := getattr(given, "read", None)):
+        data = read(_MOST_BYTES + 1)
+        if isinstance(data, bytes):
+            return photo_from_bytes(data)
+        raise InputError("a stream of text is no photo: open the file with mode 'rb'")
+    raise InputError(
+        f"a {type(given).__name__} is no photo: give a file, its bytes, or uint8[H, W, 3] pixels"
+    )
+
+
 def load_photo(path: str | os.PathLike[str], min_side_for_detail: int = DETAIL_SIDE) -> Photo:
     """Read a photo of any common format, upright.
 
@@ -84,7 +118,17 @@ def load_photo(path: str | os.PathLike[str], min_side_for_detail: int = DETAIL_S
         PhotoError: the file cannot be used; its reason is one of REASONS.
     """
     name = os.fspath(path)
-    data = _read(name)
+    return photo_from_bytes(_read(name), name, min_side_for_detail)
+
+
+def photo_from_bytes(
+    data: bytes, name: str = "bytes", min_side_for_detail: int = DETAIL_SIDE
+) -> Photo:
+    """Read a photo from the bytes of its file, otherwise as `load_photo`."""
+    if len(data) > _MOST_BYTES:
+        raise PhotoError(name, reasons.HUGE_FILE)
+    if not data:
+        raise PhotoError(name, reasons.EMPTY)
     upright, (width, height) = _decode(name, data, min_side_for_detail)
     if min(width, height) < LEAST_SIDE:
         raise PhotoError(name, reasons.TOO_SMALL)
@@ -121,12 +165,9 @@ def _read(name: str) -> bytes:
         if status.st_size > _MOST_BYTES:
             raise PhotoError(name, reasons.HUGE_FILE)
         with open(name, "rb") as file:
-            data = file.read()
+            return file.read()
     except (OSError, ValueError) as error:
         raise PhotoError(name, reasons.reason_of(error)) from error
-    if not data:
-        raise PhotoError(name, reasons.EMPTY)
-    return data
 
 
 def _decode(name: str, data: bytes, detail: int) -> tuple[Image.Image, tuple[int, int]]:

@@ -25,14 +25,15 @@ NO_HEIC: Final = "HEIC needs: pip install '.[heic]'"
 NO_AVIF: Final = "AVIF is not in this build of Pillow"
 NOT_PIXELS: Final = "not uint8 of shape [H, W, 3] or [H, W]"
 NOT_A_PHOTO: Final = "not a photo file"
+RAW_PHOTO: Final = "a raw photo, which facedb cannot read: export a JPEG"
 NO_PERSON: Final = "lies outside a person's folder"
 NO_PHOTOS: Final = "no photos in this folder"
 BAD_NAME: Final = "name is not valid UTF-8"
 
 REASONS: Final = (
     MISSING, DENIED, SYMLINK_LOOP, FOLDER, SPECIAL, UNREADABLE, EMPTY, HUGE_FILE, NOT_AN_IMAGE,
-    DAMAGED, BOMB, TOO_SMALL, NO_HEIC, NO_AVIF, NOT_PIXELS, NOT_A_PHOTO, NO_PERSON, NO_PHOTOS,
-    BAD_NAME,
+    DAMAGED, BOMB, TOO_SMALL, NO_HEIC, NO_AVIF, NOT_PIXELS, NOT_A_PHOTO, RAW_PHOTO, NO_PERSON,
+    NO_PHOTOS, BAD_NAME,
 )  # fmt: skip
 """Every reason that a PhotoError or a Skipped carries."""
 

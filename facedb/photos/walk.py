@@ -16,6 +16,9 @@ PHOTO_SUFFIXES: Final = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".tif", ".tiff",
     ".webp", ".avif", ".heic", ".heif", ".hif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k",
 ))  # fmt: skip
+_RAW_SUFFIXES: Final = frozenset((
+    ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf",
+))  # fmt: skip
 _LITTER: Final = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
 
@@ -68,7 +71,8 @@ def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
             continue
         if not item.is_dir():
             photo = _is_photo_name(item.name)
-            skipped.append(Skipped(item.path, reasons.NO_PERSON if photo else reasons.NOT_A_PHOTO))
+            reason = reasons.NO_PERSON if photo else _why_no_photo(item.name)
+            skipped.append(Skipped(item.path, reason))
             continue
         before = len(skipped)
         photos = list(_photos_below(item.path, skipped, key))
@@ -122,7 +126,7 @@ def _photos_below(folder: str, skipped: list[Skipped], *above: _Key) -> Iterator
             elif _is_photo_name(item.name):
                 yield item.path
             else:
-                skipped.append(Skipped(item.path, reasons.NOT_A_PHOTO))
+                skipped.append(Skipped(item.path, _why_no_photo(item.name)))
 
 
 def _listing_of_top(top: str) -> tuple[list[os.DirEntry[str]], _Key]:
@@ -158,7 +162,15 @@ def _usable(item: os.DirEntry[str], skipped: list[Skipped]) -> bool:
 
 
 def _is_photo_name(name: str) -> bool:
-    return os.path.splitext(name)[1].casefold() in PHOTO_SUFFIXES
+    return _suffix(name) in PHOTO_SUFFIXES
+
+
+def _why_no_photo(name: str) -> str:
+    return reasons.RAW_PHOTO if _suffix(name) in _RAW_SUFFIXES else reasons.NOT_A_PHOTO
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].casefold()
 
 
 def _key(folder: str) -> _Key:

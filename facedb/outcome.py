@@ -1,0 +1,91 @@
+"""What indexing and enrolling did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from facedb.lookalikes import Lookalike
+from facedb.photos import Skipped, reasons
+from facedb.types import Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A photo or folder that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoorFace:
+    """A photo that was enrolled though its face is hard to recognise."""
+
+    path: str
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Photos that are enrolled as `owner` and lie with `person` now; the old files are gone."""
+
+    owner: str
+    person: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithTwo:
+    """A photo that lies with two people: `path` was left out, `other` is enrolled as `owner`."""
+
+    path: str
+    other: str
+    owner: str
+
+
+@dataclass(slots=True)
+class IndexReport:
+    """What indexing did.
+
+    Attributes:
+        photos: photo files found: enrolled, unchanged, copies, or left out.
+        enrolled: new templates.
+        unchanged: files that had been read before and have not changed.
+        duplicates: files whose photo is enrolled for the same person already.
+        removed: templates removed because their file has vanished or changed.
+        people: identities enrolled now, in the whole gallery.
+        refused: files and folders left out; the gallery remembers the files.
+        skipped: how many of them are no photos, but other files and folders.
+        several_faces: photos with more than one face; the largest near the middle was taken.
+        poor: new templates of faces that are hard to recognise, which another photo would serve
+            better.
+        lookalikes: new templates that look like somebody else, and unlike their own person's other
+            photos: a wrong folder, or a bystander who was larger.
+        seconds: wall time.
+        moved, with_two: of the refused, those that are enrolled as somebody else, and why.
+        vanished: enrolled photos of the folder whose files are gone.
+    """
+
+    photos: int = 0
+    enrolled: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    removed: int = 0
+    people: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+    several_faces: list[str] = field(default_factory=list)
+    poor: list[PoorFace] = field(default_factory=list)
+    lookalikes: list[Lookalike] = field(default_factory=list)
+    seconds: float = 0.0
+    skipped: int = 0
+    moved: list[Moved] = field(default_factory=list)
+    with_two: list[WithTwo] = field(default_factory=list)
+    vanished: int = 0
+
+    @classmethod
+    def of(cls, photos: int, skipped: Iterable[Skipped]) -> IndexReport:
+        """The beginning of one, by what a walk found and what it skipped."""
+        refused = [Refusal(item.path, item.reason) for item in skipped]
+        loose = sum(item.reason == reasons.NO_PERSON for item in refused)
+        return cls(photos + loose, refused=refused, skipped=len(refused) - loose)
