@@ -176,9 +176,12 @@ def _charts(report: EvaluationReport, trial: Trial) -> list[str]:
         across = Axis("rank", 1, most, sorted({1, *range(5, most + 1, 5)}), lambda at: f"{at:.0f}")
         up = Axis("mated probes found", 0, 1, whole, percent)
         curve = Curve("CMC", ranks, cmc(outcome.ranks[mated], most))
-        figures.append(("Found among the k nearest (CMC)", line_chart(across, up, [curve])))
-        figures.append(("Misses and false acceptances (DET)", _det(trial)))
-    figures.append(("Distances", _distances(trial, report.threshold)))
+        probes = f"{int(mated.sum()):,} mated probes"
+        both = f"{probes} and {len(trial.stranger_distances):,} of strangers"
+        title = f"Found among the k nearest (CMC), {probes}"
+        figures.append((title, line_chart(across, up, [curve])))
+        figures.append((f"Misses and false acceptances (DET), {both}", _det(trial)))
+    figures.append(_distances(trial, report.threshold))
     return [
         "<h2>Curves</h2><div class='charts'>",
         *(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in figures),
@@ -196,16 +199,14 @@ def _det(trial: Trial) -> str:
     return line_chart(across, up, [Curve("DET", accepted, missed, steps=True)])
 
 
-def _distances(trial: Trial, threshold: float | None) -> str:
-    own = trial.outcome.own[trial.mated]
-    others = trial.stranger_distances
-    shown = [
-        ("own person", own[np.isfinite(own)], BLUE),
-        ("strangers, nearest", others[np.isfinite(others)], ORANGE),
-    ]
+def _distances(trial: Trial, threshold: float | None) -> tuple[str, str]:
+    own, others = trial.outcome.own[trial.mated], trial.stranger_distances
+    own, others = own[np.isfinite(own)], others[np.isfinite(others)]
+    shown = [("own person", own, BLUE), ("strangers, nearest", others, ORANGE)]
     marks = np.linspace(0, 2, 9).tolist()
     across = Axis("distance", 0, 2, marks, lambda at: f"{at:g}")
-    return histogram(across, shown, threshold)
+    title = f"Distances of {len(own):,} mated probes and {len(others):,} of strangers, with a face"
+    return title, histogram(across, shown, threshold)
 
 
 def _matrix(report: EvaluationReport) -> list[str]:
