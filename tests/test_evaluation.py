@@ -202,9 +202,53 @@ def test_the_door_ranks_people_as_the_evaluation_does(tmp_path: Path) -> None:
             assert distance == pytest.approx(expected[name], abs=1e-6)
 
 
+def wilson_by_bisection(share: float, people: int, upper: bool) -> float:
+    """Where the score test at 5 % just accepts: (share - p)^2 = 1.96^2 p (1 - p) / n."""
+    inside, outside = share, float(upper)
+    for _ in range(100):
+        at = (inside + outside) / 2
+        accepted = (share - at) ** 2 <= 1.959964**2 * at * (1 - at) / people
+        inside, outside = (at, outside) if accepted else (inside, at)
+    return inside
+
+
+@pytest.mark.parametrize(("hits", "people"), [(0, 300), (1, 300), (300, 300), (0, 1), (29, 30)])
+def test_few_events_are_no_certainty(hits: int, people: int) -> None:
+    found = share_interval(np.arange(people) < hits, np.arange(people))
+    share = hits / people
+    assert found.low <= wilson_by_bisection(share, people, upper=False) + 1e-6
+    assert found.high >= wilson_by_bisection(share, people, upper=True) - 1e-6
+    assert found.low <= share <= found.high
+
+
+def test_one_person_half_recognised_says_hardly_anything() -> None:
+    low, high = share_interval(np.arange(10) < 5, np.zeros(10, dtype=np.int64))
+    assert low == pytest.approx(wilson_by_bisection(0.5, 1, upper=False))
+    assert high == pytest.approx(wilson_by_bisection(0.5, 1, upper=True))
+
+
+def test_floors_rise_with_the_rank_of_the_same_probes(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=12, photos=2)
+    person(top / "Odd", 7, photos=1)
+    brighter(top / "Odd", 2, 5, "like 2.png")
+    report = evaluate(empty_db(tmp_path), str(top), (1, 2, 5, 10, 13))
+    assert report.rank[1] < 1.0
+    assert report.rank[13] == 1.0
+    floors = [report.intervals[f"rank-{k}"].low for k in (1, 2, 5, 10, 13)]
+    assert floors == sorted(floors)
+    # Nobody was missed, of 13 people: n / (n + 1.96^2).
+    assert report.intervals["rank-13"] == pytest.approx((13 / (13 + 1.959964**2), 1.0))
+
+
+def test_dir_is_no_surer_than_its_people_allow(paper: Trial) -> None:
+    # Two of five probes are found, of three people.
+    found = paper.dir_interval(0.1)
+    assert found.low <= wilson_by_bisection(2 / 5, 3, upper=False) + 1e-6
+    assert found.high >= wilson_by_bisection(2 / 5, 3, upper=True) - 1e-6
+
+
 def test_rule_of_three_and_bootstrap() -> None:
     assert rule_of_three(300) == 0.01
-    assert share_interval(np.ones(60, dtype=bool), np.arange(60)) == (0.95, 1.0)
     # 200 people, one photo each, half of them right: the binomial says 0.5 +- 1.96 * 0.0354.
     hits = np.arange(200) % 2 == 0
     low, high = share_interval(hits, np.arange(200))

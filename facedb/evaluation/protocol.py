@@ -50,8 +50,8 @@ class EvaluationReport:
             number can tell; empty without mated probes.
         strangers: whose distances set it: "non-mated probes", or "held out": the probes' own
             people, each taken out of the gallery in turn.
-        intervals: 95 % by person, of "rank-k", "tpir", "fpir" and "dir at FPIR"; where nothing
-            was accepted, by the rule of three.
+        intervals: 95 % by person, of "rank-k", "tpir", "fpir" and "dir at FPIR"; never narrower
+            than so many people allow, see `share_interval`.
         distortions: the distortion matrix; empty where no photo is a distorted copy.
         lfw: further figures of LFW; None elsewhere.
         aggregation: how the distances to a person's templates became one.

@@ -319,6 +319,6 @@ def _settings(report: EvaluationReport) -> list[str]:
         "</tbody></table></div>",
         "<p class='pale'>Terms: ISO/IEC 2382-37 and NIST FRTE 1:N. A mated probe has its person in "
         "the gallery. FPIR is the share of strangers who are accepted as anybody, FNIR = 1 - DIR "
-        "the share of mated probes that are not identified. Intervals draw people, not photos; "
-        "where nothing happened, the rule of three holds.</p>",
+        "the share of mated probes that are not identified. Intervals draw people, not photos, "
+        "and are never narrower than Wilson's score interval of so many people.</p>",
     ]

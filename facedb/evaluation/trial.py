@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation
-from facedb.evaluation.intervals import Interval, bootstrap, rule_of_three, share_interval
+from facedb.evaluation.intervals import Interval, bootstrap, share_interval, wilson
 from facedb.evaluation.metrics import dir_at_fpir
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Outcome, Probes, Templates, search
@@ -129,7 +129,10 @@ class Trial:
         return dir_at_fpir(ranks, own, self.stranger_distances, fpir)
 
     def dir_interval(self, fpir: float, seed: int = 0) -> Interval:
-        """The interval of `dir_at`: mated people and strangers are both drawn anew."""
+        """The interval of `dir_at`: mated people and strangers are both drawn anew.
+
+        Never narrower than Wilson's of so many mated people.
+        """
         mated, strange = np.flatnonzero(self.mated), np.flatnonzero(self.strange)
         people = np.concatenate([self.people[mated], self.people[strange]])
         ranks, own = self.outcome.ranks[mated], self.outcome.own[mated]
@@ -139,10 +142,8 @@ class Trial:
             known, unknown = rows[rows < len(mated)], rows[rows >= len(mated)] - len(mated)
             return dir_at_fpir(ranks[known], own[known], distances[unknown], fpir)
 
-        found = bootstrap(figure, people, RESAMPLES, seed)
-        if found.low < 1.0:
-            return found
-        return Interval(1.0 - rule_of_three(len(np.unique(self.people[mated]))), 1.0)
+        least = wilson(self.dir_at(fpir), len(np.unique(self.people[mated])))
+        return bootstrap(figure, people, RESAMPLES, seed).hull(least)
 
     def interval(self, hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Interval:
         """The interval of the share of hits, bool[n], among these rows, bool[n]."""
