@@ -51,7 +51,8 @@ def _threshold_lines(report: EvaluationReport) -> list[str]:
 
 def _dir_lines(report: EvaluationReport) -> list[str]:
     if not report.dir:
-        return []
+        few = "no DIR: an FPIR of 10 % needs 30 different strangers"
+        return [few] if report.mated else []
     held = report.strangers == "held out"
     whose = "people held out in turn" if held else "non-mated probes"
     lines = [f"where the strangers set the threshold ({whose})"]
@@ -102,7 +103,7 @@ def _lfw_lines(lfw: LfwFigures) -> list[str]:
         f"identification  {lfw.identification.identities:,} people, "
         f"{lfw.identification.probes:,} probes: {shares}"
     )
-    drawn = [figures.dir[0.01] for figures in lfw.resplits]
+    drawn = [figures.dir[0.01] for figures in lfw.resplits if 0.01 in figures.dir]
     if drawn:
         lines.append(
             f"open set drawn {len(drawn)} times: DIR at FPIR 1 % from "

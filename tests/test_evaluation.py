@@ -240,6 +240,32 @@ def test_floors_rise_with_the_rank_of_the_same_probes(tmp_path: Path) -> None:
     assert report.intervals["rank-13"] == pytest.approx((13 / (13 + 1.959964**2), 1.0))
 
 
+def test_an_fpir_needs_as_many_strangers_as_calibrate_asks_for() -> None:
+    def measured(strangers: int, photos: int) -> list[float]:
+        names = ["Ada", "Ada"] + [f"s{n // photos}" for n in range(strangers * photos)]
+        vectors = unit(np.random.default_rng(1).normal(size=(len(names), 8)))
+        read, rows = samples(names, vectors), np.arange(len(names))
+        enrolled = enrolled_from(read.take(rows[:1]))
+        return run_trial(enrolled, read.take(rows[1:]), "nearest").measurable
+
+    # Photos of one stranger are no further strangers.
+    assert measured(10, 300) == measured(29, 1) == []
+    assert measured(30, 2) == measured(299, 1) == [0.1]
+    assert measured(300, 1) == measured(999, 1) == [0.01, 0.1]
+    assert measured(1000, 1) == [0.003, 0.01, 0.1]
+
+
+def test_ten_people_cannot_tell_a_small_fpir(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=10, photos=12)
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.mated, report.dir) == (120, {})
+    for number in range(10, 30):
+        person(top / f"Person {number}", number, photos=1)
+    more = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert list(more.dir) == [0.1]
+    assert "dir at 0.1" in more.intervals
+
+
 def test_dir_is_no_surer_than_its_people_allow(paper: Trial) -> None:
     # Two of five probes are found, of three people.
     found = paper.dir_interval(0.1)

@@ -51,7 +51,10 @@ class IdentificationFigures:
 
 @dataclass(frozen=True, slots=True)
 class OpenSetFigures:
-    """The open set with one drawn photo of each person enrolled; `seed` drew it."""
+    """The open set with one drawn photo of each person enrolled; `seed` drew it.
+
+    `dir` is FPIR -> DIR, as in `EvaluationReport`.
+    """
 
     seed: int
     identities: int
@@ -149,5 +152,5 @@ def open_set(samples: Samples, seed: int, aggregation: Aggregation) -> OpenSetFi
         len(split.mated),
         len(split.strangers),
         rank_k(trial.outcome.ranks[trial.mated], [1, 5, 10]),
-        {fpir: trial.dir_at(fpir) for fpir in (0.003, 0.01, 0.1)},
+        {fpir: trial.dir_at(fpir) for fpir in trial.measurable},
     )

@@ -24,9 +24,6 @@ from facedb.identify import FaceDB
 from facedb.operating import shipped
 from facedb.store import Measurements
 
-DIR_AT = (0.003, 0.01, 0.1)
-"""The FPIRs at which DIR is reported."""
-
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
@@ -46,8 +43,8 @@ class EvaluationReport:
         fpir: share of non-mated probes accepted at it; None without it or without strangers.
         macro_f1: the mean over people of the F1 of the nearest identity, over mated probes; the
             top-1 beside it is rank-1.
-        dir: FPIR -> DIR at the threshold that these strangers set, for as small an FPIR as their
-            number can tell; empty without mated probes.
+        dir: FPIR -> DIR at the threshold that these strangers set, for as small an FPIR as so many
+            different people can tell (3 / FPIR); empty without mated probes.
         strangers: whose distances set it: "non-mated probes", or "held out": the probes' own
             people, each taken out of the gallery in turn.
         intervals: 95 % by person, of "rank-k", "tpir", "fpir" and "dir at FPIR"; never narrower
@@ -154,7 +151,7 @@ def run_evaluation(
         tpir=_tpir(trial, threshold),
         fpir=_fpir(trial, threshold),
         macro_f1=_macro_f1(trial),
-        dir={wanted: trial.dir_at(wanted) for wanted in _measurable(trial)},
+        dir={wanted: trial.dir_at(wanted) for wanted in trial.measurable},
         strangers="held out" if trial.held_out else "non-mated probes",
         intervals=_intervals(trial, options.ks, threshold),
         distortions=() if clean else distortion_matrix(trial.enrolled, probes, aggregation),
@@ -235,12 +232,6 @@ def _threshold(db: FaceDB, trial: Trial, protocol: str) -> float | None:
     return at_size.threshold if db.settings.fpir is None else at_size.at(db.settings.fpir)
 
 
-def _measurable(trial: Trial) -> list[float]:
-    """The FPIRs at which so many strangers' photos allow one or more to be accepted."""
-    photos = int(trial.strange.sum())
-    return [fpir for fpir in DIR_AT if trial.mated.any() and fpir * photos >= 1]
-
-
 def _ranks(trial: Trial, ks: Sequence[int]) -> dict[int, float]:
     return rank_k(trial.outcome.ranks[trial.mated], ks) if trial.mated.any() else {}
 
@@ -270,7 +261,7 @@ def _intervals(trial: Trial, ks: Sequence[int], threshold: float | None) -> dict
     found: dict[str, Interval] = {}
     if mated.any():
         found |= {f"rank-{k}": trial.interval((ranks > 0) & (ranks <= k), mated) for k in ks}
-        found |= {f"dir at {fpir:g}": trial.dir_interval(fpir) for fpir in _measurable(trial)}
+        found |= {f"dir at {fpir:g}": trial.dir_interval(fpir) for fpir in trial.measurable}
     if threshold is not None and mated.any():
         right = (ranks == 1) & (trial.outcome.own <= threshold)
         found["tpir"] = trial.interval(right, mated)

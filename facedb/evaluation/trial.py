@@ -14,7 +14,11 @@ from facedb.evaluation.metrics import dir_at_fpir
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Outcome, Probes, Templates, search
 from facedb.store import Measurements, Store
+from facedb.strangers import people_needed
 from facedb.types import Box, Embeddings
+
+DIR_AT = (0.003, 0.01, 0.1)
+"""The FPIRs at which DIR is reported, where the strangers are enough to tell."""
 
 RESAMPLES = 500  # of figures that need a threshold of their own in each draw
 
@@ -122,6 +126,12 @@ class Trial:
     def stranger_distances(self) -> NDArray[np.float64]:
         """float64[m]: from each stranger to the nearest identity; infinite without a face."""
         return self.outcome.other[self.strange]
+
+    @property
+    def measurable(self) -> list[float]:
+        """The FPIRs of `DIR_AT` that so many different strangers can tell, as in `calibrate`."""
+        strangers = len(np.unique(self.people[self.strange]))
+        return [at for at in DIR_AT if self.mated.any() and strangers >= people_needed(at)]
 
     def dir_at(self, fpir: float) -> float:
         """DIR at the threshold where at most `fpir` of these strangers are accepted."""
