@@ -169,7 +169,7 @@ def test_search_in_blocks_equals_sorting_everything(monkeypatch: pytest.MonkeyPa
             distance = float(np.linalg.norm(vectors[probe] - vectors[template]))
             near[names[template]] = min(near[names[template]], distance)
         own = near[names[probe]]
-        assert outcome.ranks[row] == (np.sum(near < own) + 1 if np.isfinite(own) else 0)
+        assert outcome.ranks[row] == (np.sum(near <= own) if np.isfinite(own) else 0)
         assert outcome.nearest[row] == pytest.approx(near.min())
         assert outcome.first[row] == near.argmin()
 
@@ -421,6 +421,24 @@ def test_photos_that_the_encoder_was_trained_on_are_no_probes(tmp_path: Path) ->
     shutil.copy(photo, save_as)
     with pytest.raises(InputError, match="trained on every one"):
         evaluate(db, str(only), (1,))
+
+
+def test_an_encoder_that_sees_no_difference_recognises_nobody(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=6, photos=3)
+    db = facedb.open(tmp_path / "g", CROPS)
+    db.index_folder(people_folder(tmp_path / "train", count=2, photos=1))
+    options = EvaluationOptions((1, 5, 6), str(tmp_path / "split.json"), keep=True)
+    _, trial = run_evaluation(db, str(top), options)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in top.rglob("*.png")]
+    same = trial.probes.vectors[0]
+    Measurements(db.gallery.store).put_probes(
+        [StoredProbe(digest, (0.0, 0.0, 1.0, 1.0), same) for digest in digests]
+    )
+    report, collapsed = run_evaluation(db, str(top), options)
+    # The own person is as far as all others, so it comes last, and another is named.
+    assert report.rank == {1: 0.0, 5: 0.0, 6: 1.0}
+    assert (report.tpir, report.macro_f1) == (0.0, 0.0)
+    assert np.all(collapsed.named != collapsed.owners)
 
 
 def test_kept_probes_are_not_encoded_again(tmp_path: Path) -> None:

@@ -251,9 +251,7 @@ def _fpir(trial: Trial, threshold: float | None) -> float | None:
 def _macro_f1(trial: Trial) -> float | None:
     if not trial.mated.any():
         return None
-    # A tie with the own identity is not a mistake, as in the ranks.
-    first = np.where(trial.outcome.ranks == 1, trial.owners, trial.outcome.first)
-    return macro_f1(trial.owners[trial.mated], first[trial.mated])
+    return macro_f1(trial.owners[trial.mated], trial.named[trial.mated])
 
 
 def _intervals(trial: Trial, ks: Sequence[int], threshold: float | None) -> dict[str, Interval]:

@@ -128,6 +128,11 @@ class Trial:
         return self.outcome.other[self.strange]
 
     @property
+    def named(self) -> NDArray[np.int64]:
+        """int64[n]: the identity each probe is taken for, another than its own on ties; or -1."""
+        return np.where(self.outcome.ranks == 1, self.owners, self.outcome.rival)
+
+    @property
     def measurable(self) -> list[float]:
         """The FPIRs of `DIR_AT` that so many different strangers can tell, as in `calibrate`."""
         strangers = len(np.unique(self.people[self.strange]))
