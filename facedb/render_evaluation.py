@@ -122,7 +122,23 @@ def _left_out_lines(report: EvaluationReport) -> list[str]:
         one = "photo was left out: the encoder was trained on it"
         many = "photos were left out: the encoder was trained on them"
         lines.append(counted(report.trained_on, one, many))
-    return lines + _unread_lines(report)
+    return lines + _failure_lines(report) + _unread_lines(report)
+
+
+def _failure_lines(report: EvaluationReport) -> list[str]:
+    lines = []
+    if report.failures_to_enroll:
+        lines.append(
+            f"failures to enroll: {report.failures_to_enroll:,} of "
+            f"{counted(report.identities, 'person', 'people')}, whose probes are misses"
+        )
+    mated, others = report.failures_to_acquire_mated, report.failures_to_acquire_non_mated
+    if mated or others:
+        lines.append(
+            f"failures to acquire: {mated:,} of {report.mated:,} mated and {others:,} of "
+            f"{report.non_mated:,} non-mated probes"
+        )
+    return lines
 
 
 def _unread_lines(report: EvaluationReport | CalibrationReport) -> list[str]:

@@ -16,6 +16,7 @@ from vectors import people, unit
 
 import facedb
 from facedb.aggregation import AGGREGATIONS, Aggregation, to_people
+from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
 from facedb.evaluation import curves, metrics
@@ -27,6 +28,8 @@ from facedb.evaluation.splits import open_set_split, read_split
 from facedb.evaluation.trial import Trial, enrolled_from, run_trial
 from facedb.identify import FaceDB, Settings
 from facedb.store import Measurements, StoredProbe
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data"
 
 
 def samples(
@@ -303,6 +306,54 @@ def test_pairs_of_both_kinds() -> None:
 def brighter(folder: Path, seed: int, light: int, name: str) -> Path:
     pixels = np.clip(scene(48, 48, seed).astype(int) + light, 0, 255).astype(np.uint8)
     return save(folder / name, pixels)
+
+
+@pytest.fixture
+def half_faceless(tmp_path: Path) -> FaceDB:
+    """Ada is enrolled; Ben's only photo shows no face, nor does one of Ada's, Cy's is a fake."""
+    top = tmp_path / "train"
+    real = sorted((SAMPLE / "train").iterdir())
+    copies = {"Ada": real[0], "Dan": real[1]}
+    for name, folder in copies.items():
+        for photo in sorted(folder.glob("*.jpg"))[:2]:
+            (top / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(photo, top / name / photo.name)
+    save(top / "Ada" / "wall.png", np.full((64, 64, 3), 90, dtype=np.uint8))
+    save(top / "Ben" / "wall.png", np.full((64, 64, 3), 99, dtype=np.uint8))
+    (top / "Cy").mkdir()
+    (top / "Cy" / "fake.jpg").write_bytes(b"no photo")
+    # The same photo under two people is no failure: it is enrolled as Ada's.
+    shutil.copy(next((top / "Ada").glob("*.jpg")), top / "Copier.jpg")
+    (top / "Eve").mkdir()
+    (top / "Copier.jpg").rename(top / "Eve" / "copy.jpg")
+    db = facedb.open(tmp_path / "g", Settings(threshold=0.0))
+    db.index_folder(top)
+    return db
+
+
+def test_people_who_could_not_be_enrolled_are_missed(
+    half_faceless: FaceDB, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    val = tmp_path / "val"
+    faces = sorted(sorted((SAMPLE / "train").iterdir())[2].glob("*.jpg"))
+    for name, photo in zip(("Ada", "Ben", "Cy", "Eve"), faces, strict=False):
+        (val / name).mkdir(parents=True)
+        shutil.copy(photo, val / name / "new.jpg")
+    save(val / "Ada" / "dark.png", np.zeros((64, 64, 3), dtype=np.uint8))
+    save(val / "Eve" / "dark.png", np.full((64, 64, 3), 3, dtype=np.uint8))
+    report = evaluate(half_faceless, str(val), (1, 10))
+    # Ada, Dan, Ben and Cy were to be enrolled; the last two could not be. Eve is a stranger.
+    assert (report.identities, report.failures_to_enroll) == (4, 2)
+    assert (report.mated, report.non_mated) == (4, 2)
+    assert report.rank[10] == 1 / 4
+    assert (report.failures_to_acquire_mated, report.failures_to_acquire_non_mated) == (1, 1)
+    command = ["evaluate", str(val), "-g", str(half_faceless.folder), "-t", "0.5"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "failures to enroll: 2 of 4 people" in out
+    assert "failures to acquire: 1 of 4 mated and 1 of 2 non-mated probes" in out
+    # Whoever is calibrated against is as before: nobody without a template.
+    assert half_faceless.info().people == 2
 
 
 def empty_db(tmp_path: Path) -> FaceDB:

@@ -19,7 +19,7 @@ from facedb.evaluation.lfw import LfwFigures, lfw_figures
 from facedb.evaluation.metrics import fpir, macro_f1, rank_k, tpir
 from facedb.evaluation.samples import Eyes, Samples, read_samples
 from facedb.evaluation.splits import open_set_split, rows_of, split_of
-from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, enrolled_in, run_trial
+from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, run_trial, tried_in
 from facedb.identify import FaceDB
 from facedb.operating import shipped
 from facedb.store import Measurements
@@ -34,9 +34,14 @@ class EvaluationReport:
             others of the folder, since none of its people is enrolled; "folders": against the
             folder's own gallery; "split": against photos drawn from it; "lfw": the open set of
             Labeled Faces in the Wild.
-        identities, templates: the size of the gallery that was searched.
+        identities, templates: who was to be enrolled in the gallery that was searched, and by how
+            many photos they were.
+        failures_to_enroll: identities without a template, since no photo of them showed a face;
+            their probes are misses (ISO/IEC 19795-1).
         mated: probes whose person is enrolled.
         non_mated: probes of strangers.
+        failures_to_acquire_mated, failures_to_acquire_non_mated: how many of these show no face
+            or cannot be read.
         rank: k -> share of mated probes whose person is among the k nearest, in [0, 1].
         threshold: the largest distance that accepts; None when nobody calibrated one.
         tpir: share of mated probes identified at the threshold (1 - FNIR); None without one.
@@ -64,8 +69,11 @@ class EvaluationReport:
     protocol: str
     identities: int
     templates: int
+    failures_to_enroll: int
     mated: int
     non_mated: int
+    failures_to_acquire_mated: int
+    failures_to_acquire_non_mated: int
     rank: dict[int, float]
     threshold: float | None
     tpir: float | None
@@ -144,8 +152,11 @@ def run_evaluation(
         protocol=protocol,
         identities=len(trial.enrolled.names),
         templates=len(trial.enrolled.owners),
+        failures_to_enroll=trial.enrolled.without_template,
         mated=int(trial.mated.sum()),
         non_mated=int((~trial.mated).sum()),
+        failures_to_acquire_mated=int((trial.mated & ~trial.probes.shown).sum()),
+        failures_to_acquire_non_mated=int((~trial.mated & ~trial.probes.shown).sum()),
         rank=_ranks(trial, options.ks),
         threshold=threshold,
         tpir=_tpir(trial, threshold),
@@ -205,7 +216,7 @@ def _trial(
         return run_trial(enrolled, clean.take(asked), aggregation), name, 0
     if layout.protocol == "folders":
         return run_trial(enrolled_from(_clean(gallery)), clean, aggregation), "folders", 0
-    known = enrolled_in(db.gallery.store) if db.exists else None
+    known = tried_in(db.gallery.store) if db.exists else None
     if layout.protocol == "gallery" and known is not None and _anybody(known, probes):
         own = np.isin(clean.digests, known.digests)
         trial = run_trial(known, clean.take(~own), aggregation)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation
+from facedb.enrollment import SAME_PHOTO
 from facedb.evaluation.intervals import Interval, bootstrap, share_interval, wilson
 from facedb.evaluation.metrics import dir_at_fpir
 from facedb.evaluation.samples import Samples
@@ -28,7 +30,7 @@ class Enrolled:
     """A gallery to search in.
 
     Attributes:
-        names: str[N], the identities.
+        names: str[N], the identities, with those whose every photo failed to enroll.
         leads_to: a name or an alias -> its place in `names`.
         vectors: float32[t, d].
         owners: int64[t], the place in `names` of each template's identity.
@@ -45,6 +47,11 @@ class Enrolled:
     digests: NDArray[np.str_]
     attempts: tuple[NDArray[np.int64], NDArray[np.str_]]
     photo_of: Callable[[int], tuple[str, Box | None]] = field(repr=False)
+
+    @property
+    def without_template(self) -> int:
+        """How many identities have no template: failures to enroll."""
+        return len(self.names) - len(np.unique(self.owners))
 
 
 def enrolled_in(store: Store) -> Enrolled:
@@ -74,6 +81,32 @@ def enrolled_in(store: Store) -> Enrolled:
         (owners, photos),
         photo_of,
     )
+
+
+def tried_in(store: Store) -> Enrolled:
+    """The people of a gallery, and whoever was to be enrolled in it and has no template.
+
+    Every file that the store remembers as left out was an attempt that failed (a failure to
+    enroll, ISO/IEC 19795-1), save those whose photo is enrolled from elsewhere.
+    """
+    known = enrolled_in(store)
+    digests = set(known.digests.tolist())
+    failed = [
+        (row.identity, row.sha256 or row.path)
+        for row in store.files_under(os.sep).values()
+        if row.reason is not None
+        and not row.reason.startswith(SAME_PHOTO)
+        and row.sha256 not in digests
+    ]
+    new = sorted({name for name, _ in failed} - known.leads_to.keys())
+    names = np.array([*known.names.tolist(), *new], dtype=np.str_)
+    leads_to = known.leads_to | {name: len(known.names) + n for n, name in enumerate(new)}
+    tried, photos = known.attempts
+    attempts = (
+        np.array([*tried.tolist(), *(leads_to[name] for name, _ in failed)], dtype=np.int64),
+        np.array([*photos.tolist(), *(photo for _, photo in failed)], dtype=np.str_),
+    )
+    return replace(known, names=names, leads_to=leads_to, attempts=attempts)
 
 
 def enrolled_from(samples: Samples) -> Enrolled:
