@@ -20,6 +20,7 @@ from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 
 Output = pytest.CaptureFixture[str]
+SAMPLE = Path(__file__).resolve().parents[1] / "data"
 
 
 @pytest.fixture
@@ -291,6 +292,22 @@ def test_evaluate_counts_mated_and_strangers(gallery: str, tmp_path: Path, capsy
     out, _ = capsys.readouterr()
     assert "TPIR 100.00 %" in out
     assert "FPIR 100.00 %" in out
+
+
+def test_evaluate_what_was_indexed_measures_nothing(
+    photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    orig = tmp_path / "orig"
+    for number, folder in enumerate(sorted((SAMPLE / "train").iterdir())[:2]):
+        shutil.copytree(folder, orig / folder.name)
+        save(orig / folder.name / "wall.png", np.full((64, 64, 3), 90 + number, dtype=np.uint8))
+    gallery = str(tmp_path / "orig.gallery")
+    assert run(["index", str(orig), "-g", gallery]) == 0
+    assert run(["evaluate", str(orig), "-g", gallery]) == 4
+    out, err = capsys.readouterr()
+    assert f"{orig}: nothing to measure: every photo here that shows a face is in the" in err
+    assert "keep photos apart that you do not index" in err
+    assert "rank-1" not in out
 
 
 def test_evaluate_leaves_one_out_when_nobody_is_enrolled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, run_trial, t
 from facedb.identify import FaceDB
 from facedb.operating import shipped
 from facedb.store import Measurements
+
+_logger = logging.getLogger("facedb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def evaluate(
     bring their own gallery are understood, see `layout_of`.
 
     Raises:
-        InputError: the folder holds no photos of people.
+        InputError: the folder holds no photos of people, or none that is not in the gallery.
     """
     return run_evaluation(db, folder, EvaluationOptions(ks), progress)[0]
 
@@ -219,10 +222,28 @@ def _trial(
     known = tried_in(db.gallery.store) if db.exists else None
     if layout.protocol == "gallery" and known is not None and _anybody(known, probes):
         own = np.isin(clean.digests, known.digests)
+        if own.any() and not clean.shown[~own].any():
+            raise InputError(
+                f"{layout.folder}: nothing to measure: every photo here that shows a face is in "
+                "the gallery already; keep photos apart that you do not index"
+            )
         trial = run_trial(known, clean.take(~own), aggregation)
+        _warn_when_calibrated_on(db, trial)
         return trial, "gallery", int(own.sum())
     trial = run_trial(enrolled_from(clean), clean, aggregation, held_out=True)
     return trial, "leave-one-out", 0
+
+
+def _warn_when_calibrated_on(db: FaceDB, trial: Trial) -> None:
+    point = db.operating.calibrated
+    if point is None or db.settings.threshold is not None:
+        return
+    strangers = trial.probes.digests[~trial.mated & trial.probes.shown]
+    if photos_digest(strangers.tolist()) == point.strangers_sha256:
+        _logger.warning(
+            "these strangers are the photos that the threshold was calibrated on: FPIR is the "
+            "calibrated one by construction, whatever the encoder is worth; evaluate on others"
+        )
 
 
 def _anybody(enrolled: Enrolled, probes: Samples) -> bool:
