@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facedb.render import counted, percent, table
+from facedb.render import SHOWN, counted, percent, table
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def evaluation_text(report: EvaluationReport) -> str:
     """The figures of an evaluation."""
     lines = [
+        _plain_words(report),
         f"{report.protocol}: {counted(report.identities, 'person', 'people')}, "
         f"{counted(report.templates, 'template')}; "
-        f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s"
+        f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s",
     ]
     for k, share in report.rank.items():
         lines.append(f"rank-{k:<4} {percent(share)}{_between(report, f'rank-{k}')}")
@@ -31,8 +32,40 @@ def evaluation_text(report: EvaluationReport) -> str:
         lines += ["", distortion_table(report.distortions)]
     if report.lfw is not None:
         lines += ["", *_lfw_lines(report.lfw)]
+    lines += _not_enrolled_lines(report)
     lines += _left_out_lines(report)
     return "\n".join(lines)
+
+
+def _plain_words(report: EvaluationReport) -> str:
+    """How often it is right, for who has not learned the terms."""
+    parts = []
+    if report.mated:
+        least = min(report.rank)
+        right, words = report.rank[least], "nearest to the right person"
+        if report.tpir is not None:
+            right, words = report.tpir, "named rightly"
+        elif least > 1:
+            words = f"with the right person among the {least} nearest"
+        photos = counted(report.mated, "photo")
+        parts.append(f"of {photos} of people enrolled, {round(right * report.mated):,} {words}")
+    if report.fpir is not None:
+        photos = counted(report.non_mated, "photo")
+        named = round(report.fpir * report.non_mated)
+        parts.append(f"of {photos} of strangers, {named:,} given a name")
+    return "; ".join(parts) or "no photo here is of anybody enrolled, and no threshold decides"
+
+
+def _not_enrolled_lines(report: EvaluationReport) -> list[str]:
+    if not report.not_enrolled:
+        return []
+    shown = [
+        f"{name} (did you mean {report.meant[name]}?)" if name in report.meant else name
+        for name in report.not_enrolled[:SHOWN]
+    ]
+    more = len(report.not_enrolled) - SHOWN
+    rest = f" and {more:,} more" if more > 0 else ""
+    return [f"not enrolled, so counted as strangers: {', '.join(shown)}{rest}"]
 
 
 def _threshold_lines(report: EvaluationReport) -> list[str]:

@@ -294,6 +294,54 @@ def test_evaluate_counts_mated_and_strangers(gallery: str, tmp_path: Path, capsy
     assert "FPIR 100.00 %" in out
 
 
+def test_evaluate_says_it_in_plain_words_and_names_who_is_not_enrolled(
+    gallery: str, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    val = tmp_path / "val"
+    for number in range(4):
+        brighter = np.clip(scene(48, 48, number).astype(int) + 1, 0, 255).astype(np.uint8)
+        save(val / f"Person {number}" / "new.png", brighter)
+    command = ["evaluate", str(val), "-g", gallery]
+    assert run([*command, "-t", "2.0"]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "of 4 photos of people enrolled, 4 named rightly"
+    save(val / "person 04" / "a.png", scene(48, 48, 70))
+    for number in range(11):
+        save(val / f"Zoe{number:02}" / "a.png", scene(48, 48, 80 + number))
+    assert run([*command, "-t", "0.0"]) == 0
+    out = capsys.readouterr().out
+    first, *_ = out.splitlines()
+    assert first == (
+        "of 4 photos of people enrolled, 0 named rightly; of 12 photos of strangers, 0 given a name"
+    )
+    listed = next(line for line in out.splitlines() if line.startswith("not enrolled"))
+    assert listed == (
+        "not enrolled, so counted as strangers: person 04 (did you mean Person 4?), "
+        + ", ".join(f"Zoe{number:02}" for number in range(9))
+        + " and 2 more"
+    )
+    assert run([*command, "-t", "2.0", "--json"]) == 0
+    report = only_json(capsys)
+    assert report["not_enrolled"] == ["person 04", *(f"Zoe{number:02}" for number in range(11))]
+    # Nobody is enrolled when each photo is searched among the others: then there is no list.
+    assert run(["evaluate", str(val), "-g", str(tmp_path / "none"), "--detector", "none"]) == 0
+    out = capsys.readouterr().out
+    assert "not enrolled" not in out
+    assert "strangers" in out.splitlines()[0]
+    save(val / "Person 0" / "newer.png", scene(48, 48, 0))
+    bare = tmp_path / "bare"
+    shutil.copytree(BUNDLED, bare)
+    card = json.loads((bare / "encoder.json").read_text())
+    del card["threshold"]
+    (bare / "encoder.json").write_text(json.dumps(card))
+    command = ["evaluate", str(val), "-g", str(tmp_path / "none"), "--detector", "none"]
+    assert run([*command, "--encoder", str(bare)]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "of 2 photos of people enrolled, 2 nearest to the right person"
+    assert run([*command, "--encoder", str(bare), "--k", "5"]) == 0
+    assert "2 with the right person among the 5 nearest\n" in capsys.readouterr().out
+
+
 def test_evaluate_what_was_indexed_measures_nothing(
     photos: Path, tmp_path: Path, capsys: Output
 ) -> None:
