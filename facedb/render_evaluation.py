@@ -127,7 +127,8 @@ def _lfw_lines(lfw: LfwFigures) -> list[str]:
         accuracy = lfw.pairs.accuracy
         mean = sum(accuracy) / len(accuracy)
         lines.append(
-            f"pairs     {percent(mean)}  of {lfw.pairs.pairs:,}, {len(accuracy)} folds; "
+            f"pairs     {percent(mean)}  of {lfw.pairs.pairs:,}, {len(accuracy)} folds, "
+            f"standard error {100 * lfw.pairs.accuracy_se:.2f} points; "
             f"AUC {lfw.pairs.auc:.4f}, EER {percent(lfw.pairs.eer).strip()}, "
             f"TMR {percent(lfw.pairs.tmr_at_fmr).strip()} at FMR 0.1 %"
         )

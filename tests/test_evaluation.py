@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -519,9 +520,8 @@ def test_kept_probes_are_not_encoded_again(tmp_path: Path) -> None:
     assert Measurements(db.gallery.store).probes(list(probes)) == {}
 
 
-def test_lfw_as_published(tmp_path: Path) -> None:
+def lfw(top: Path) -> Path:
     """Ten people with three photos, five with one; a pair of each kind in each of ten folds."""
-    top = tmp_path / "lfw"
     for number in range(15):
         name = f"Some_Body{number:02}"
         for photo in range(3 if number < 10 else 1):
@@ -531,6 +531,11 @@ def test_lfw_as_published(tmp_path: Path) -> None:
         lines.append(f"Some_Body{number:02}\t1\t3")
         lines.append(f"Some_Body{number:02}\t2\tSome_Body{(number + 5) % 15:02}\t1")
     (top / "pairs.txt").write_text("\n".join(lines) + "\n")
+    return top
+
+
+def test_lfw_as_published(tmp_path: Path) -> None:
+    top = lfw(tmp_path / "lfw")
     report = evaluate(empty_db(tmp_path), str(top), (1,))
     assert (report.protocol, report.identities, report.templates) == ("lfw", 10, 10)
     assert (report.mated, report.non_mated) == (20, 5)
@@ -547,3 +552,29 @@ def test_lfw_as_published(tmp_path: Path) -> None:
     again = evaluate(empty_db(tmp_path), str(top), (1,))
     assert again.lfw is not None
     assert again.lfw.pairs is None
+
+
+def test_lfw_pairs_come_with_their_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = lfw(tmp_path / "lfw")
+    # One fold is wrong in one of its two pairs: another's picture by this name.
+    brighter(top / "images" / "Some_Body04", 1, 1, "Some_Body04_0003.png")
+    page = tmp_path / "page.html"
+    command = ["evaluate", str(top), "-g", str(tmp_path / "none"), "--detector", "none"]
+    assert run([*command, "--json", "--report", str(page)]) == 0
+    pairs = json.loads(capsys.readouterr().out)["lfw"]["pairs"]
+    folds = pairs["accuracy"]
+    assert 0.9 <= statistics.mean(folds) < 1.0
+    assert pairs["accuracy_sd"] == pytest.approx(statistics.stdev(folds))
+    assert pairs["accuracy_se"] == pytest.approx(statistics.stdev(folds) / 10**0.5)
+    assert run(command) == 0
+    mean, error = 100 * statistics.mean(folds), 100 * pairs["accuracy_se"]
+    assert f"{mean:.2f} %  of 20, 10 folds, standard error {error:.2f} points" in (
+        capsys.readouterr().out
+    )
+    written = page.read_text(encoding="utf-8")
+    assert f"{mean:.2f} %" in written
+    assert f"standard error {error:.2f} points" in written
+    assert "15 people by their first photos, 20 probes" in written
+    assert "10 draws of the open set" in written

@@ -14,8 +14,9 @@ from photos_maker import save, scene
 import facedb
 from facedb.cli.main import run
 from facedb.evaluation.charts import Axis, Curve, heat_table, histogram, line_chart, percent
+from facedb.evaluation.mistakes import worst_mistakes
 from facedb.evaluation.protocol import EvaluationOptions, run_evaluation
-from facedb.evaluation.report import worst_mistakes, write_report
+from facedb.evaluation.report import write_report
 
 Output = pytest.CaptureFixture[str]
 

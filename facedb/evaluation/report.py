@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from facedb.errors import InputError, PhotoError
+from facedb.errors import InputError
 from facedb.evaluation.charts import (
     BLUE,
     ORANGE,
@@ -27,16 +22,11 @@ from facedb.evaluation.charts import (
 )
 from facedb.evaluation.curves import cmc, det
 from facedb.evaluation.intervals import Interval
+from facedb.evaluation.lfw import LfwFigures, OpenSetFigures
+from facedb.evaluation.mistakes import mistakes_html
 from facedb.evaluation.protocol import EvaluationReport
 from facedb.evaluation.trial import Trial
-from facedb.photos import load_photo
-from facedb.picture import cut_face
-from facedb.types import Box
 
-MOST_MISTAKES = 8
-"""Of each kind, the worst first."""
-
-_SIDE = 112
 _STYLE = """
 :root{color-scheme:light}
 *{box-sizing:border-box}
@@ -65,16 +55,6 @@ code{font:12px/1.4 ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A probe that was answered wrongly: the probe's row, whom it was near, and by how much."""
-
-    row: int
-    rival: int
-    distance: float
-    words: str
-
-
 def write_report(report: EvaluationReport, trial: Trial, file: str, *, faces: bool = True) -> None:
     """Write the page.
 
@@ -100,9 +80,10 @@ def _page(report: EvaluationReport, trial: Trial, faces: bool) -> str:
         f"<title>facedb evaluation: {escape(report.encoder)}</title>",
         f"<style>{_STYLE}</style></head><body>",
         *_head(report),
+        *_lfw(report.lfw),
         *_charts(report, trial),
         *_matrix(report),
-        *_mistakes(report, trial, faces),
+        *mistakes_html(trial, report.threshold, faces),
         *_settings(report),
         "</body></html>",
     ]
@@ -164,6 +145,40 @@ def _range(interval: Interval | None) -> str:
     if interval is None or not math.isfinite(interval.low):
         return ""
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
+
+
+def _lfw(lfw: LfwFigures | None) -> list[str]:
+    if lfw is None:
+        return []
+    rows = []
+    if lfw.pairs is not None:
+        folds, error = lfw.pairs.accuracy, 100 * lfw.pairs.accuracy_se
+        words = f"of {lfw.pairs.pairs:,} in {len(folds)} folds, standard error {error:.2f} points"
+        rows.append(("pairs told right", _number(sum(folds) / len(folds)), words))
+        rows.append(("EER", _number(lfw.pairs.eer), f"of the pairs; AUC {lfw.pairs.auc:.4f}"))
+        rows.append(("TMR at FMR 0.1 %", _number(lfw.pairs.tmr_at_fmr), "of the pairs"))
+    everybody = lfw.identification
+    words = f"{everybody.identities:,} people by their first photos, {everybody.probes:,} probes"
+    rows += [(f"rank-{k}", _number(share), words) for k, share in everybody.rank.items()]
+    draws = f"mean of {len(lfw.resplits)} draws of the open set"
+    for name, shares in _of_draws(lfw.resplits).items():
+        ends = f"{draws}, from {_number(min(shares))} to {_number(max(shares))}"
+        rows.append((name, _number(sum(shares) / len(shares)), ends))
+    lines = ["<h2>Labeled Faces in the Wild</h2><div class='scroll'><table><tbody>"]
+    for name, value, words in rows:
+        lines.append(
+            f"<tr><th scope='row'>{name}</th><td class='value'>{value}</td>"
+            f"<td class='words pale'>{words}</td></tr>"
+        )
+    return [*lines, "</tbody></table></div>"]
+
+
+def _of_draws(draws: Sequence[OpenSetFigures]) -> dict[str, list[float]]:
+    """What is measured in every draw: rank-1, and DIR at each FPIR."""
+    found = {"rank-1": [drawn.rank[1] for drawn in draws]}
+    for fpir in draws[0].dir if draws else ():
+        found[_title(f"dir at {fpir:g}")] = [drawn.dir[fpir] for drawn in draws]
+    return {name: shares for name, shares in found.items() if shares}
 
 
 def _charts(report: EvaluationReport, trial: Trial) -> list[str]:
@@ -229,77 +244,6 @@ def _matrix(report: EvaluationReport) -> list[str]:
     ]
 
 
-def worst_mistakes(trial: Trial, threshold: float | None) -> list[tuple[str, list[Mistake]]]:
-    """The worst first: strangers nearest to somebody, and people taken for somebody else."""
-    outcome = trial.outcome
-    near = (
-        outcome.other
-        if threshold is None
-        else np.where(outcome.other <= threshold, outcome.other, np.inf)
-    )
-    strangers = _first(np.where(trial.strange, near, np.inf))
-    confused = _first(np.where(trial.mated & (outcome.ranks != 1), outcome.other, np.inf))
-    accepted = "Strangers nearest to somebody" if threshold is None else "Strangers accepted"
-    held = " (their person taken out of the gallery)" if trial.held_out else ""
-    groups = [(accepted + held, strangers), ("Taken for somebody else", confused)]
-    return [(words, [_mistake(trial, row) for row in rows.tolist()]) for words, rows in groups]
-
-
-def _first(distances: NDArray[np.float64]) -> NDArray[np.int64]:
-    order = np.argsort(distances, kind="stable")[:MOST_MISTAKES]
-    return order[np.isfinite(distances[order])]
-
-
-def _mistake(trial: Trial, row: int) -> Mistake:
-    rival = int(trial.outcome.rival[row])
-    name, other = str(trial.probes.names[row]), str(trial.enrolled.names[rival])
-    words = f"{name} taken for {other}, {trial.outcome.other[row]:.3f}"
-    if math.isfinite(trial.outcome.own[row]) and trial.mated[row]:
-        words += f"; own {trial.outcome.own[row]:.3f}, rank {trial.outcome.ranks[row]}"
-    return Mistake(row, rival, float(trial.outcome.other[row]), words)
-
-
-def _mistakes(report: EvaluationReport, trial: Trial, faces: bool) -> list[str]:
-    lines = ["<h2>The worst mistakes</h2>"]
-    if not faces:
-        return [*lines, "<p class='pale'>Left out of this page: it shows no faces.</p>"]
-    groups = [(words, found) for words, found in worst_mistakes(trial, report.threshold) if found]
-    if not groups:
-        return [*lines, "<p>None: nobody was taken for somebody else.</p>"]
-    for words, mistakes in groups:
-        lines.append(f"<h3>{escape(words)}</h3><div class='mistakes'>")
-        lines += [_mistake_html(trial, mistake) for mistake in mistakes]
-        lines.append("</div>")
-    return lines
-
-
-def _mistake_html(trial: Trial, mistake: Mistake) -> str:
-    probe = _picture(trial.probes.paths[mistake.row], trial.probes.boxes[mistake.row])
-    rows = np.flatnonzero(trial.enrolled.owners == mistake.rival)
-    change = trial.enrolled.vectors[rows] - trial.probes.vectors[mistake.row]
-    nearest = int(rows[np.argmin(np.einsum("nd,nd->n", change, change))])
-    rival = _picture(*trial.enrolled.photo_of(nearest))
-    return (
-        f"<div class='mistake'><div class='pair'>{probe}{rival}</div>{escape(mistake.words)}</div>"
-    )
-
-
-def _picture(path: str, box: Box | None) -> str:
-    gone = "<div class='gone'>photo not found</div>"
-    try:
-        photo = load_photo(path)
-    except PhotoError:
-        return gone
-    cut = cut_face(photo, box or (0.0, 0.0, photo.width, photo.height), _SIDE)
-    return gone if cut is None else f"<img alt='' src='{_inline(cut)}'>"
-
-
-def _inline(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _settings(report: EvaluationReport) -> list[str]:
     rows: Sequence[tuple[str, str]] = [
         ("encoder", f"{report.encoder} <code>{report.encoder_fingerprint}</code>"),
@@ -308,6 +252,7 @@ def _settings(report: EvaluationReport) -> list[str]:
         ("photos enrolled", f"<code>{report.gallery_sha256}</code>"),
         ("photos of probes", f"<code>{report.probes_sha256}</code>"),
         ("left out", f"{report.enrolled:,} enrolled themselves, {report.trained_on:,} trained on"),
+        ("failures to enroll", f"{report.failures_to_enroll:,} of {report.identities:,} people"),
         ("without a face, or unreadable", f"{len(report.refused):,}: they count as misses"),
         ("took", f"{report.seconds:.1f} s"),
     ]
