@@ -430,19 +430,40 @@ def test_a_split_is_stored_and_taken_again(tmp_path: Path) -> None:
     assert (first.mated, first.non_mated) == (10, 1)
     stored = json.loads(file.read_text())
     assert (stored["seed"], len(stored["gallery"])) == (4, 5)
-    # The draw is in the file: another seed, another order of folders, the same figures.
+    # The draw is in the file: no seed or the same one, another order of folders, the same figures.
     shutil.copytree(top, tmp_path / "again" / "x")
-    again, _ = run_evaluation(
-        db, str(tmp_path / "again" / "x"), EvaluationOptions((1,), str(file), seed=5)
-    )
-    assert again.gallery_sha256 == first.gallery_sha256
-    assert (again.rank, again.dir) == (first.rank, first.dir)
+    for seed in (None, 4):
+        options = EvaluationOptions((1,), str(file), seed=seed)
+        again, _ = run_evaluation(db, str(tmp_path / "again" / "x"), options)
+        assert again.gallery_sha256 == first.gallery_sha256
+        assert (again.rank, again.dir) == (first.rank, first.dir)
+    with pytest.raises(InputError, match=r"split.json: drawn with --seed 4, not --seed 5"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), str(file), seed=5))
+    with pytest.raises(InputError, match=r"--seed 4: nothing is drawn here"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), seed=4))
+    first_photos = tmp_path / "first.json"
+    run_evaluation(db, str(top), EvaluationOptions((1,), str(first_photos)))
+    with pytest.raises(InputError, match=r"first.json: drawn without --seed, not --seed 4"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), str(first_photos), seed=4))
     shutil.rmtree(top / "Person 0")
     with pytest.raises(InputError, match=r"3 of its photos are not in this folder"):
         run_evaluation(db, str(top), EvaluationOptions((1,), str(file)))
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(InputError, match="not a split"):
         read_split(str(tmp_path / "no.json"))
+
+
+def test_copies_of_a_photo_are_one_photo_of_a_split(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=1, photos=2)
+    only = brighter(top / "Twice", 40, 0, "a.png")
+    shutil.copy(only, top / "Twice" / "b.png")
+    report, trial = run_evaluation(
+        empty_db(tmp_path), str(top), EvaluationOptions((1,), str(tmp_path / "split.json"))
+    )
+    # One photo of one person is enrolled; of Twice there is one photo, who is a stranger.
+    assert (report.identities, report.templates) == (1, 1)
+    assert (report.mated, report.non_mated) == (1, 1)
+    assert trial.probes.names[~trial.mated].tolist() == ["Twice"]
 
 
 def test_seeds_draw_different_galleries() -> None:

@@ -20,7 +20,7 @@ from facedb.evaluation.layouts import Layout, layout_of
 from facedb.evaluation.lfw import LfwFigures, lfw_figures
 from facedb.evaluation.metrics import fpir, macro_f1, rank_k, tpir
 from facedb.evaluation.samples import Eyes, Samples, read_samples
-from facedb.evaluation.splits import open_set_split, rows_of, split_of
+from facedb.evaluation.splits import once, rows_of, split_of
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, run_trial, tried_in
 from facedb.identify import FaceDB
 from facedb.operating import shipped
@@ -115,7 +115,7 @@ class EvaluationOptions:
         ks: the ranks to report.
         split: a file: gallery and probes are drawn from the folder and stored there, or taken as
             they were stored.
-        seed: of the draw; None enrolls the first photo of each person.
+        seed: of the draw; None enrolls the first photo of each person, or takes what is stored.
         force: take photos for probes that the encoder was trained on.
         keep: keep the probes' embeddings in the gallery, so that doing it again is quick.
     """
@@ -149,6 +149,8 @@ def run_evaluation(
     """As `evaluate`, with options, and with the search itself for a report to draw."""
     began = time.monotonic()
     layout = layout_of(folder)
+    if options.seed is not None and options.split is None and layout.protocol != "lfw":
+        raise InputError(f"--seed {options.seed}: nothing is drawn here; give --split FILE too")
     aggregation = db.settings.aggregation
     keep = Measurements(db.gallery.store) if options.keep else None
     samples = read_samples(
@@ -219,11 +221,8 @@ def _trial(
     """The search, by which protocol, and how many photos were left out as enrolled themselves."""
     aggregation, clean = db.settings.aggregation, _clean(probes)
     if options.split is not None or layout.protocol == "lfw":
-        split = (
-            open_set_split(clean, options.seed)
-            if options.split is None
-            else split_of(clean, options.split, options.seed)
-        )
+        clean = once(clean)
+        split = split_of(clean, options.split, options.seed)
         asked = rows_of(clean, (*split.mated, *split.strangers))
         enrolled = enrolled_from(clean.take(rows_of(clean, split.gallery)))
         name = "lfw" if layout.protocol == "lfw" else "split"
