@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from crops import people_folder
 from photos_maker import save, scene
 
+import facedb
 from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 
@@ -340,6 +342,62 @@ def test_evaluate_says_it_in_plain_words_and_names_who_is_not_enrolled(
     assert first == "of 2 photos of people enrolled, 2 nearest to the right person"
     assert run([*command, "--encoder", str(bare), "--k", "5"]) == 0
     assert "2 with the right person among the 5 nearest\n" in capsys.readouterr().out
+
+
+def test_evaluate_writes_a_row_a_probe_for_papers(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    val, gallery, file = tmp_path / "val", tmp_path / "g", tmp_path / "scores.csv"
+    for number in (0, 1):
+        (val / f"Person {number}").mkdir(parents=True)
+        shutil.move(photos / f"Person {number}" / "0001.png", val / f"Person {number}" / "a.png")
+    like_2 = np.clip(scene(48, 48, 2).astype(int) + 1, 0, 255).astype(np.uint8)
+    save(val / "Person 1" / "odd.png", like_2)
+    for number in range(30):
+        save(val / f"S{number:02}" / "a.png", scene(48, 48, 500 + number))
+    (val / "Person 1" / "broken.png").write_bytes(b"")
+    db = facedb.open(gallery, facedb.Settings(detector="none", threshold=0.4))
+    db.index_folder(photos)
+    command = ["evaluate", str(val), "-g", str(gallery), "-t", "0.4", "--scores", str(file)]
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == [
+        *("path", "person", "mated", "rank", "own_distance", "nearest", "nearest_distance"),
+        "threshold",
+    ]
+    assert [row["path"] for row in rows] == sorted(str(path) for path in val.rglob("*.png"))
+    for row in rows:
+        assert row["threshold"] == "0.4"
+        assert row["mated"] == str(int(row["person"].startswith("Person")))
+        if row["path"].endswith("broken.png"):
+            assert {row[name] for name in ("rank", "own_distance", "nearest")} == {""}
+            continue
+        (face,) = db.identify(row["path"], k=6)
+        near = {found.identity: found.distance for found in face.candidates}
+        assert row["nearest"] == face.candidates[0].identity
+        assert float(row["nearest_distance"]) == pytest.approx(face.candidates[0].distance)
+        if row["mated"] == "1":
+            assert float(row["own_distance"]) == pytest.approx(near[row["person"]])
+            assert int(row["rank"]) == 1 + list(near).index(row["person"])
+        else:
+            assert (row["own_distance"], row["rank"]) == ("", "")
+    # At 10 % three of thirty strangers are accepted: the third nearest sets the threshold.
+    nearest = sorted(float(row["nearest_distance"]) for row in rows if row["mated"] == "0")
+    assert report["dir_threshold"] == {"0.1": pytest.approx(nearest[2])}
+    assert (report["version"], report["seed"], report["split_sha256"]) == (
+        facedb.__version__,
+        None,
+        None,
+    )
+    split = tmp_path / "split.json"
+    assert run([*command, "--split", str(split), "--seed", "3", "--json"]) == 0
+    report = only_json(capsys)
+    assert report["seed"] == 3
+    assert report["split_sha256"] == hashlib.sha256(split.read_bytes()).hexdigest()
+    assert run([*command[:-1], str(tmp_path / "no" / "scores.csv")]) == 4
+    assert "scores.csv: cannot be written" in capsys.readouterr().err
 
 
 def test_evaluate_what_was_indexed_measures_nothing(

@@ -10,17 +10,18 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from facedb import __version__
 from facedb.aggregation import Aggregation
 from facedb.enrollment import Progress, Refusal
 from facedb.errors import InputError
+from facedb.evaluation import figures
 from facedb.evaluation.calibrate import photos_digest
 from facedb.evaluation.distortions import DistortionRow, distortion_matrix
 from facedb.evaluation.intervals import Interval
 from facedb.evaluation.layouts import Layout, layout_of
 from facedb.evaluation.lfw import LfwFigures, lfw_figures
-from facedb.evaluation.metrics import fpir, macro_f1, rank_k, tpir
 from facedb.evaluation.samples import Eyes, Samples, read_samples
-from facedb.evaluation.splits import once, rows_of, split_of
+from facedb.evaluation.splits import Split, once, rows_of, split_digest, split_of
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, run_trial, tried_in
 from facedb.identify import FaceDB
 from facedb.operating import shipped
@@ -59,6 +60,7 @@ class EvaluationReport:
             top-1 beside it is rank-1.
         dir: FPIR -> DIR at the threshold that these strangers set, for as small an FPIR as so many
             different people can tell (3 / FPIR); empty without mated probes.
+        dir_threshold: FPIR -> that threshold.
         strangers: whose distances set it: "non-mated probes", or "held out": the probes' own
             people, each taken out of the gallery in turn.
         intervals: 95 % by person, of "rank-k", "tpir", "fpir" and "dir at FPIR"; never narrower
@@ -72,6 +74,9 @@ class EvaluationReport:
             (failure to acquire), a non-mated one as a stranger turned away.
         enrolled: photos left out, since they are in the gallery themselves.
         trained_on: photos left out, since the encoder was trained on them.
+        seed, split_sha256: what drew the gallery, and the digest of the split's file; None where
+            nothing was drawn.
+        version: of facedb.
         seconds: wall time.
     """
 
@@ -91,6 +96,7 @@ class EvaluationReport:
     fpir: float | None
     macro_f1: float | None
     dir: dict[float, float]
+    dir_threshold: dict[float, float]
     strangers: str
     intervals: dict[str, Interval]
     distortions: tuple[DistortionRow, ...]
@@ -104,6 +110,9 @@ class EvaluationReport:
     refused: tuple[Refusal, ...]
     enrolled: int
     trained_on: int
+    seed: int | None
+    split_sha256: str | None
+    version: str
     seconds: float
 
 
@@ -158,7 +167,8 @@ def run_evaluation(
     )
     gallery, probes = _parts(samples, len(layout.gallery))
     probes, trained_on = (probes, 0) if options.force else _untrained(db, probes)
-    trial, protocol, left_out = _trial(db, layout, gallery, probes, options)
+    found = _search(db, layout, gallery, probes, options)
+    trial, protocol = found.trial, found.protocol
     clean = protocol in ("split", "lfw")
     threshold = _threshold(db, trial, protocol)
     unknown = _not_enrolled(trial) if protocol == "gallery" else ()
@@ -173,14 +183,15 @@ def run_evaluation(
         failures_to_acquire_non_mated=int((~trial.mated & ~trial.probes.shown).sum()),
         not_enrolled=unknown,
         meant=_meant(unknown[:_HINTS], trial.enrolled),
-        rank=_ranks(trial, options.ks),
+        rank=figures.ranks(trial, options.ks),
         threshold=threshold,
-        tpir=_tpir(trial, threshold),
-        fpir=_fpir(trial, threshold),
-        macro_f1=_macro_f1(trial),
+        tpir=figures.tpir(trial, threshold),
+        fpir=figures.fpir(trial, threshold),
+        macro_f1=figures.macro_f1(trial),
         dir={wanted: trial.dir_at(wanted) for wanted in trial.measurable},
+        dir_threshold={wanted: trial.threshold_at(wanted) for wanted in trial.measurable},
         strangers="held out" if trial.held_out else "non-mated probes",
-        intervals=_intervals(trial, options.ks, threshold),
+        intervals=figures.intervals(trial, options.ks, threshold),
         distortions=() if clean else distortion_matrix(trial.enrolled, probes, aggregation),
         lfw=lfw_figures(probes, folder, aggregation) if protocol == "lfw" else None,
         aggregation=aggregation,
@@ -190,8 +201,11 @@ def run_evaluation(
         gallery_sha256=photos_digest(trial.enrolled.digests.tolist()),
         probes_sha256=photos_digest(trial.probes.digests.tolist()),
         refused=samples.refused,
-        enrolled=left_out,
+        enrolled=found.left_out,
         trained_on=trained_on,
+        seed=None if found.split is None else found.split.seed,
+        split_sha256=None if found.split is None else split_digest(found.split),
+        version=__version__,
         seconds=time.monotonic() - began,
     )
     return report, trial
@@ -215,10 +229,19 @@ def _untrained(db: FaceDB, probes: Samples) -> tuple[Samples, int]:
     return (probes.take(~seen), int(seen.sum())) if seen.any() else (probes, 0)
 
 
-def _trial(
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """A search, by which protocol, how many photos were left out as enrolled, what drew it."""
+
+    trial: Trial
+    protocol: str
+    left_out: int = 0
+    split: Split | None = None
+
+
+def _search(
     db: FaceDB, layout: Layout, gallery: Samples, probes: Samples, options: EvaluationOptions
-) -> tuple[Trial, str, int]:
-    """The search, by which protocol, and how many photos were left out as enrolled themselves."""
+) -> _Searched:
     aggregation, clean = db.settings.aggregation, _clean(probes)
     if options.split is not None or layout.protocol == "lfw":
         clean = once(clean)
@@ -226,22 +249,27 @@ def _trial(
         asked = rows_of(clean, (*split.mated, *split.strangers))
         enrolled = enrolled_from(clean.take(rows_of(clean, split.gallery)))
         name = "lfw" if layout.protocol == "lfw" else "split"
-        return run_trial(enrolled, clean.take(asked), aggregation), name, 0
+        return _Searched(run_trial(enrolled, clean.take(asked), aggregation), name, split=split)
     if layout.protocol == "folders":
-        return run_trial(enrolled_from(_clean(gallery)), clean, aggregation), "folders", 0
+        trial = run_trial(enrolled_from(_clean(gallery)), clean, aggregation)
+        return _Searched(trial, "folders")
     known = tried_in(db.gallery.store) if db.exists else None
     if layout.protocol == "gallery" and known is not None and _anybody(known, probes):
-        own = np.isin(clean.digests, known.digests)
-        if own.any() and not clean.shown[~own].any():
-            raise InputError(
-                f"{layout.folder}: nothing to measure: every photo here that shows a face is in "
-                "the gallery already; keep photos apart that you do not index"
-            )
-        trial = run_trial(known, clean.take(~own), aggregation)
-        _warn_when_calibrated_on(db, trial)
-        return trial, "gallery", int(own.sum())
+        return _in_gallery(db, known, clean, layout.folder)
     trial = run_trial(enrolled_from(clean), clean, aggregation, held_out=True)
-    return trial, "leave-one-out", 0
+    return _Searched(trial, "leave-one-out")
+
+
+def _in_gallery(db: FaceDB, known: Enrolled, clean: Samples, folder: str) -> _Searched:
+    own = np.isin(clean.digests, known.digests)
+    if own.any() and not clean.shown[~own].any():
+        raise InputError(
+            f"{folder}: nothing to measure: every photo here that shows a face is in the gallery "
+            "already; keep photos apart that you do not index"
+        )
+    trial = run_trial(known, clean.take(~own), db.settings.aggregation)
+    _warn_when_calibrated_on(db, trial)
+    return _Searched(trial, "gallery", int(own.sum()))
 
 
 def _warn_when_calibrated_on(db: FaceDB, trial: Trial) -> None:
@@ -284,39 +312,3 @@ def _threshold(db: FaceDB, trial: Trial, protocol: str) -> float | None:
         return db.threshold
     at_size = shipped(db.encoder, len(trial.enrolled.names), db.settings.aggregation)
     return at_size.threshold if db.settings.fpir is None else at_size.at(db.settings.fpir)
-
-
-def _ranks(trial: Trial, ks: Sequence[int]) -> dict[int, float]:
-    return rank_k(trial.outcome.ranks[trial.mated], ks) if trial.mated.any() else {}
-
-
-def _tpir(trial: Trial, threshold: float | None) -> float | None:
-    if threshold is None or not trial.mated.any():
-        return None
-    return tpir(trial.outcome.ranks[trial.mated], trial.outcome.nearest[trial.mated], threshold)
-
-
-def _fpir(trial: Trial, threshold: float | None) -> float | None:
-    if threshold is None or trial.mated.all():
-        return None
-    return fpir(trial.outcome.nearest[~trial.mated], threshold)
-
-
-def _macro_f1(trial: Trial) -> float | None:
-    if not trial.mated.any():
-        return None
-    return macro_f1(trial.owners[trial.mated], trial.named[trial.mated])
-
-
-def _intervals(trial: Trial, ks: Sequence[int], threshold: float | None) -> dict[str, Interval]:
-    ranks, mated = trial.outcome.ranks, trial.mated
-    found: dict[str, Interval] = {}
-    if mated.any():
-        found |= {f"rank-{k}": trial.interval((ranks > 0) & (ranks <= k), mated) for k in ks}
-        found |= {f"dir at {fpir:g}": trial.dir_interval(fpir) for fpir in trial.measurable}
-    if threshold is not None and mated.any():
-        right = (ranks == 1) & (trial.outcome.own <= threshold)
-        found["tpir"] = trial.interval(right, mated)
-    if threshold is not None and not mated.all():
-        found["fpir"] = trial.interval(trial.outcome.nearest <= threshold, ~mated)
-    return found

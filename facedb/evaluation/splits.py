@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -59,8 +60,16 @@ def open_set_split(samples: Samples, seed: int | None) -> Split:
 
 def write_split(split: Split, file: str) -> None:
     """Store a split as JSON, one digest a line."""
-    text = json.dumps({"schema": SCHEMA, **asdict(split)}, indent=0)
-    Path(file).write_text(text + "\n", encoding="utf-8")
+    Path(file).write_text(_text(split), encoding="utf-8")
+
+
+def split_digest(split: Split) -> str:
+    """The sha256 of the file that `write_split` makes of it."""
+    return hashlib.sha256(_text(split).encode()).hexdigest()
+
+
+def _text(split: Split) -> str:
+    return json.dumps({"schema": SCHEMA, **asdict(split)}, indent=0) + "\n"
 
 
 def read_split(file: str) -> Split:

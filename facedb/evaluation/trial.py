@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facedb.aggregation import Aggregation
 from facedb.enrollment import SAME_PHOTO
 from facedb.evaluation.intervals import Interval, bootstrap, share_interval, wilson
-from facedb.evaluation.metrics import dir_at_fpir
+from facedb.evaluation.metrics import dir_at_fpir, threshold_at
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Outcome, Probes, Templates, search
 from facedb.store import Measurements, Store
@@ -170,6 +170,10 @@ class Trial:
         """The FPIRs of `DIR_AT` that so many different strangers can tell, as in `calibrate`."""
         strangers = len(np.unique(self.people[self.strange]))
         return [at for at in DIR_AT if self.mated.any() and strangers >= people_needed(at)]
+
+    def threshold_at(self, fpir: float) -> float:
+        """The largest distance at which at most `fpir` of these strangers are accepted."""
+        return threshold_at(self.stranger_distances, fpir)
 
     def dir_at(self, fpir: float) -> float:
         """DIR at the threshold where at most `fpir` of these strangers are accepted."""
