@@ -61,7 +61,7 @@ def _not_enrolled_lines(report: EvaluationReport) -> list[str]:
         return []
     shown = [
         f"{name} (did you mean {report.meant[name]}?)" if name in report.meant else name
-        for name in report.not_enrolled[:SHOWN]
+        for name in sorted(report.not_enrolled, key=lambda name: name not in report.meant)[:SHOWN]
     ]
     more = len(report.not_enrolled) - SHOWN
     rest = f" and {more:,} more" if more > 0 else ""
