@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facedb.render import counted, percent, table
+from facedb.render import SHOWN, counted, percent, table
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def evaluation_text(report: EvaluationReport) -> str:
     """The figures of an evaluation."""
     lines = [
+        _plain_words(report),
         f"{report.protocol}: {counted(report.identities, 'person', 'people')}, "
         f"{counted(report.templates, 'template')}; "
-        f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s"
+        f"{report.mated:,} mated and {report.non_mated:,} non-mated probes, {report.seconds:.1f} s",
     ]
     for k, share in report.rank.items():
         lines.append(f"rank-{k:<4} {percent(share)}{_between(report, f'rank-{k}')}")
@@ -31,8 +32,40 @@ def evaluation_text(report: EvaluationReport) -> str:
         lines += ["", distortion_table(report.distortions)]
     if report.lfw is not None:
         lines += ["", *_lfw_lines(report.lfw)]
+    lines += _not_enrolled_lines(report)
     lines += _left_out_lines(report)
     return "\n".join(lines)
+
+
+def _plain_words(report: EvaluationReport) -> str:
+    """How often it is right, for who has not learned the terms."""
+    parts = []
+    if report.mated:
+        least = min(report.rank)
+        right, words = report.rank[least], "nearest to the right person"
+        if report.tpir is not None:
+            right, words = report.tpir, "named rightly"
+        elif least > 1:
+            words = f"with the right person among the {least} nearest"
+        photos = counted(report.mated, "photo")
+        parts.append(f"of {photos} of people enrolled, {round(right * report.mated):,} {words}")
+    if report.fpir is not None:
+        photos = counted(report.non_mated, "photo")
+        named = round(report.fpir * report.non_mated)
+        parts.append(f"of {photos} of strangers, {named:,} given a name")
+    return "; ".join(parts) or "no photo here is of anybody enrolled, and no threshold decides"
+
+
+def _not_enrolled_lines(report: EvaluationReport) -> list[str]:
+    if not report.not_enrolled:
+        return []
+    shown = [
+        f"{name} (did you mean {report.meant[name]}?)" if name in report.meant else name
+        for name in sorted(report.not_enrolled, key=lambda name: name not in report.meant)[:SHOWN]
+    ]
+    more = len(report.not_enrolled) - SHOWN
+    rest = f" and {more:,} more" if more > 0 else ""
+    return [f"not enrolled, so counted as strangers: {', '.join(shown)}{rest}"]
 
 
 def _threshold_lines(report: EvaluationReport) -> list[str]:
@@ -51,7 +84,8 @@ def _threshold_lines(report: EvaluationReport) -> list[str]:
 
 def _dir_lines(report: EvaluationReport) -> list[str]:
     if not report.dir:
-        return []
+        few = "no DIR: an FPIR of 10 % needs 30 different strangers"
+        return [few] if report.mated else []
     held = report.strangers == "held out"
     whose = "people held out in turn" if held else "non-mated probes"
     lines = [f"where the strangers set the threshold ({whose})"]
@@ -93,7 +127,8 @@ def _lfw_lines(lfw: LfwFigures) -> list[str]:
         accuracy = lfw.pairs.accuracy
         mean = sum(accuracy) / len(accuracy)
         lines.append(
-            f"pairs     {percent(mean)}  of {lfw.pairs.pairs:,}, {len(accuracy)} folds; "
+            f"pairs     {percent(mean)}  of {lfw.pairs.pairs:,}, {len(accuracy)} folds, "
+            f"standard error {100 * lfw.pairs.accuracy_se:.2f} points; "
             f"AUC {lfw.pairs.auc:.4f}, EER {percent(lfw.pairs.eer).strip()}, "
             f"TMR {percent(lfw.pairs.tmr_at_fmr).strip()} at FMR 0.1 %"
         )
@@ -102,7 +137,7 @@ def _lfw_lines(lfw: LfwFigures) -> list[str]:
         f"identification  {lfw.identification.identities:,} people, "
         f"{lfw.identification.probes:,} probes: {shares}"
     )
-    drawn = [figures.dir[0.01] for figures in lfw.resplits]
+    drawn = [figures.dir[0.01] for figures in lfw.resplits if 0.01 in figures.dir]
     if drawn:
         lines.append(
             f"open set drawn {len(drawn)} times: DIR at FPIR 1 % from "
@@ -121,7 +156,23 @@ def _left_out_lines(report: EvaluationReport) -> list[str]:
         one = "photo was left out: the encoder was trained on it"
         many = "photos were left out: the encoder was trained on them"
         lines.append(counted(report.trained_on, one, many))
-    return lines + _unread_lines(report)
+    return lines + _failure_lines(report) + _unread_lines(report)
+
+
+def _failure_lines(report: EvaluationReport) -> list[str]:
+    lines = []
+    if report.failures_to_enroll:
+        lines.append(
+            f"failures to enroll: {report.failures_to_enroll:,} of "
+            f"{counted(report.identities, 'person', 'people')}, whose probes are misses"
+        )
+    mated, others = report.failures_to_acquire_mated, report.failures_to_acquire_non_mated
+    if mated or others:
+        lines.append(
+            f"failures to acquire: {mated:,} of {report.mated:,} mated and {others:,} of "
+            f"{report.non_mated:,} non-mated probes"
+        )
+    return lines
 
 
 def _unread_lines(report: EvaluationReport | CalibrationReport) -> list[str]:

@@ -19,6 +19,7 @@ from facedb.encoder.bundle import BUNDLED
 from facedb.encoder.open import open_encoder
 from facedb.errors import InputError
 from facedb.evaluation.calibrate import CalibrationReport, calibrate
+from facedb.evaluation.protocol import evaluate
 from facedb.gallery import Gallery
 from facedb.identify import FaceDB, Settings
 from facedb.operating import shipped
@@ -214,6 +215,27 @@ def test_a_gallery_that_doubled_is_warned_about(
     # 13 / 6 times as many: 1 - 0.9^(13/6) = 20.4 %.
     assert caplog.text.count("calibrated on 6 people and there are 13 now") == 1
     assert "20.4 %" in caplog.text
+
+
+def test_evaluating_on_the_strangers_of_the_calibration_is_said(
+    db: FaceDB, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FPIR is then what was asked for, whatever the encoder is worth."""
+    both = tmp_path / "both"
+    for number in range(30):
+        save(both / f"S{number}" / "a.png", scene(48, 48, 500 + number))
+    db.calibrate(both, fpir=0.1)
+    darker = np.clip(scene(48, 48, 2).astype(int) - 4, 0, 255).astype(np.uint8)
+    save(both / "Person 2" / "new.png", darker)
+    report = evaluate(db, str(both))
+    assert (report.mated, report.non_mated, report.fpir) == (1, 30, pytest.approx(0.1))
+    assert caplog.text.count("the photos that the threshold was calibrated on") == 1
+    caplog.clear()
+    save(both / "S30" / "a.png", scene(48, 48, 530))
+    evaluate(db, str(both))
+    shutil.rmtree(both / "S30")
+    evaluate(facedb.open(db.folder, Settings(threshold=0.3)), str(both))
+    assert caplog.text == ""
 
 
 def test_a_gallery_of_version_1_goes_on_working(db: FaceDB, tmp_path: Path) -> None:

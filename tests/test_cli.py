@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from crops import people_folder
 from photos_maker import save, scene
 
+import facedb
 from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 from facedb.photos import load_photo
@@ -24,6 +26,7 @@ from facedb.photos import load_photo
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "val"
 
 Output = pytest.CaptureFixture[str]
+SAMPLE = Path(__file__).resolve().parents[1] / "data"
 
 
 @pytest.fixture
@@ -509,6 +512,126 @@ def test_evaluate_counts_mated_and_strangers(gallery: str, tmp_path: Path, capsy
     out, _ = capsys.readouterr()
     assert "TPIR 100.00 %" in out
     assert "FPIR 100.00 %" in out
+
+
+def test_evaluate_says_it_in_plain_words_and_names_who_is_not_enrolled(
+    gallery: str, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    val = tmp_path / "val"
+    for number in range(4):
+        brighter = np.clip(scene(48, 48, number).astype(int) + 1, 0, 255).astype(np.uint8)
+        save(val / f"Person {number}" / "new.png", brighter)
+    command = ["evaluate", str(val), "-g", gallery]
+    assert run([*command, "-t", "2.0"]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "of 4 photos of people enrolled, 4 named rightly"
+    save(val / "person 04" / "a.png", scene(48, 48, 70))
+    for number in range(11):
+        save(val / f"Amy{number:02}" / "a.png", scene(48, 48, 80 + number))
+    assert run([*command, "-t", "0.0"]) == 0
+    out = capsys.readouterr().out
+    first, *_ = out.splitlines()
+    assert first == (
+        "of 4 photos of people enrolled, 0 named rightly; of 12 photos of strangers, 0 given a name"
+    )
+    listed = next(line for line in out.splitlines() if line.startswith("not enrolled"))
+    assert listed == (
+        "not enrolled, so counted as strangers: person 04 (did you mean Person 4?), "
+        + ", ".join(f"Amy{number:02}" for number in range(9))
+        + " and 2 more"
+    )
+    assert run([*command, "-t", "2.0", "--json"]) == 0
+    report = only_json(capsys)
+    assert report["not_enrolled"] == [*(f"Amy{number:02}" for number in range(11)), "person 04"]
+    # Nobody is enrolled when each photo is searched among the others: then there is no list.
+    assert run(["evaluate", str(val), "-g", str(tmp_path / "none"), "--detector", "none"]) == 0
+    out = capsys.readouterr().out
+    assert "not enrolled" not in out
+    assert "strangers" in out.splitlines()[0]
+    save(val / "Person 0" / "newer.png", scene(48, 48, 0))
+    bare = tmp_path / "bare"
+    shutil.copytree(BUNDLED, bare)
+    card = json.loads((bare / "encoder.json").read_text())
+    del card["threshold"]
+    (bare / "encoder.json").write_text(json.dumps(card))
+    command = ["evaluate", str(val), "-g", str(tmp_path / "none"), "--detector", "none"]
+    assert run([*command, "--encoder", str(bare)]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "of 2 photos of people enrolled, 2 nearest to the right person"
+    assert run([*command, "--encoder", str(bare), "--k", "5"]) == 0
+    assert "2 with the right person among the 5 nearest\n" in capsys.readouterr().out
+
+
+def test_evaluate_writes_a_row_a_probe_for_papers(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    val, gallery, file = tmp_path / "val", tmp_path / "g", tmp_path / "scores.csv"
+    for number in (0, 1):
+        (val / f"Person {number}").mkdir(parents=True)
+        shutil.move(photos / f"Person {number}" / "0001.png", val / f"Person {number}" / "a.png")
+    like_2 = np.clip(scene(48, 48, 2).astype(int) + 1, 0, 255).astype(np.uint8)
+    save(val / "Person 1" / "odd.png", like_2)
+    for number in range(30):
+        save(val / f"S{number:02}" / "a.png", scene(48, 48, 500 + number))
+    (val / "Person 1" / "broken.png").write_bytes(b"")
+    db = facedb.open(gallery, facedb.Settings(detector="none", threshold=0.4))
+    db.index_folder(photos)
+    command = ["evaluate", str(val), "-g", str(gallery), "-t", "0.4", "--scores", str(file)]
+    assert run([*command, "--json"]) == 0
+    report = only_json(capsys)
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == [
+        *("path", "person", "mated", "rank", "own_distance", "nearest", "nearest_distance"),
+        "threshold",
+    ]
+    assert [row["path"] for row in rows] == sorted(str(path) for path in val.rglob("*.png"))
+    for row in rows:
+        assert row["threshold"] == "0.4"
+        assert row["mated"] == str(int(row["person"].startswith("Person")))
+        if row["path"].endswith("broken.png"):
+            assert {row[name] for name in ("rank", "own_distance", "nearest")} == {""}
+            continue
+        (face,) = db.identify(row["path"], k=6)
+        near = {found.identity: found.distance for found in face.candidates}
+        assert row["nearest"] == face.candidates[0].identity
+        assert float(row["nearest_distance"]) == pytest.approx(face.candidates[0].distance)
+        if row["mated"] == "1":
+            assert float(row["own_distance"]) == pytest.approx(near[row["person"]])
+            assert int(row["rank"]) == 1 + list(near).index(row["person"])
+        else:
+            assert (row["own_distance"], row["rank"]) == ("", "")
+    # At 10 % three of thirty strangers are accepted: the third nearest sets the threshold.
+    nearest = sorted(float(row["nearest_distance"]) for row in rows if row["mated"] == "0")
+    assert report["dir_threshold"] == {"0.1": pytest.approx(nearest[2])}
+    assert (report["version"], report["seed"], report["split_sha256"]) == (
+        facedb.__version__,
+        None,
+        None,
+    )
+    split = tmp_path / "split.json"
+    assert run([*command, "--split", str(split), "--seed", "3", "--json"]) == 0
+    report = only_json(capsys)
+    assert report["seed"] == 3
+    assert report["split_sha256"] == hashlib.sha256(split.read_bytes()).hexdigest()
+    assert run([*command[:-1], str(tmp_path / "no" / "scores.csv")]) == 4
+    assert "scores.csv: cannot be written" in capsys.readouterr().err
+
+
+def test_evaluate_what_was_indexed_measures_nothing(
+    photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    orig = tmp_path / "orig"
+    for number, folder in enumerate(sorted((SAMPLE / "train").iterdir())[:2]):
+        shutil.copytree(folder, orig / folder.name)
+        save(orig / folder.name / "wall.png", np.full((64, 64, 3), 90 + number, dtype=np.uint8))
+    gallery = str(tmp_path / "orig.gallery")
+    assert run(["index", str(orig), "-g", gallery]) == 0
+    assert run(["evaluate", str(orig), "-g", gallery]) == 4
+    out, err = capsys.readouterr()
+    assert f"{orig}: nothing to measure: every photo here that shows a face is in the" in err
+    assert "keep photos apart that you do not index" in err
+    assert "rank-1" not in out
 
 
 def test_evaluate_leaves_one_out_when_nobody_is_enrolled(

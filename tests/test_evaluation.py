@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from vectors import people, unit
 
 import facedb
 from facedb.aggregation import AGGREGATIONS, Aggregation, to_people
+from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
 from facedb.evaluation import curves, metrics
@@ -28,6 +30,8 @@ from facedb.evaluation.trial import Trial, enrolled_from, run_trial
 from facedb.identify import FaceDB, Settings
 from facedb.photos import load_photo
 from facedb.store import Measurements, StoredProbe
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data"
 
 
 def samples(
@@ -170,7 +174,7 @@ def test_search_in_blocks_equals_sorting_everything(monkeypatch: pytest.MonkeyPa
             distance = float(np.linalg.norm(vectors[probe] - vectors[template]))
             near[names[template]] = min(near[names[template]], distance)
         own = near[names[probe]]
-        assert outcome.ranks[row] == (np.sum(near < own) + 1 if np.isfinite(own) else 0)
+        assert outcome.ranks[row] == (np.sum(near <= own) if np.isfinite(own) else 0)
         assert outcome.nearest[row] == pytest.approx(near.min())
         assert outcome.first[row] == near.argmin()
 
@@ -201,9 +205,79 @@ def test_the_door_ranks_people_as_the_evaluation_does(tmp_path: Path) -> None:
             assert distance == pytest.approx(expected[name], abs=1e-6)
 
 
+def wilson_by_bisection(share: float, people: int, upper: bool) -> float:
+    """Where the score test at 5 % just accepts: (share - p)^2 = 1.96^2 p (1 - p) / n."""
+    inside, outside = share, float(upper)
+    for _ in range(100):
+        at = (inside + outside) / 2
+        accepted = (share - at) ** 2 <= 1.959964**2 * at * (1 - at) / people
+        inside, outside = (at, outside) if accepted else (inside, at)
+    return inside
+
+
+@pytest.mark.parametrize(("hits", "people"), [(0, 300), (1, 300), (300, 300), (0, 1), (29, 30)])
+def test_few_events_are_no_certainty(hits: int, people: int) -> None:
+    found = share_interval(np.arange(people) < hits, np.arange(people))
+    share = hits / people
+    assert found.low <= wilson_by_bisection(share, people, upper=False) + 1e-6
+    assert found.high >= wilson_by_bisection(share, people, upper=True) - 1e-6
+    assert found.low <= share <= found.high
+
+
+def test_one_person_half_recognised_says_hardly_anything() -> None:
+    low, high = share_interval(np.arange(10) < 5, np.zeros(10, dtype=np.int64))
+    assert low == pytest.approx(wilson_by_bisection(0.5, 1, upper=False))
+    assert high == pytest.approx(wilson_by_bisection(0.5, 1, upper=True))
+
+
+def test_floors_rise_with_the_rank_of_the_same_probes(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=12, photos=2)
+    person(top / "Odd", 7, photos=1)
+    brighter(top / "Odd", 2, 5, "like 2.png")
+    report = evaluate(empty_db(tmp_path), str(top), (1, 2, 5, 10, 13))
+    assert report.rank[1] < 1.0
+    assert report.rank[13] == 1.0
+    floors = [report.intervals[f"rank-{k}"].low for k in (1, 2, 5, 10, 13)]
+    assert floors == sorted(floors)
+    # Nobody was missed, of 13 people: n / (n + 1.96^2).
+    assert report.intervals["rank-13"] == pytest.approx((13 / (13 + 1.959964**2), 1.0))
+
+
+def test_an_fpir_needs_as_many_strangers_as_calibrate_asks_for() -> None:
+    def measured(strangers: int, photos: int) -> list[float]:
+        names = ["Ada", "Ada"] + [f"s{n // photos}" for n in range(strangers * photos)]
+        vectors = unit(np.random.default_rng(1).normal(size=(len(names), 8)))
+        read, rows = samples(names, vectors), np.arange(len(names))
+        enrolled = enrolled_from(read.take(rows[:1]))
+        return run_trial(enrolled, read.take(rows[1:]), "nearest").measurable
+
+    # Photos of one stranger are no further strangers.
+    assert measured(10, 300) == measured(29, 1) == []
+    assert measured(30, 2) == measured(299, 1) == [0.1]
+    assert measured(300, 1) == measured(999, 1) == [0.01, 0.1]
+    assert measured(1000, 1) == [0.003, 0.01, 0.1]
+
+
+def test_ten_people_cannot_tell_a_small_fpir(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=10, photos=12)
+    report = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert (report.mated, report.dir) == (120, {})
+    for number in range(10, 30):
+        person(top / f"Person {number}", number, photos=1)
+    more = evaluate(empty_db(tmp_path), str(top), (1,))
+    assert list(more.dir) == [0.1]
+    assert "dir at 0.1" in more.intervals
+
+
+def test_dir_is_no_surer_than_its_people_allow(paper: Trial) -> None:
+    # Two of five probes are found, of three people.
+    found = paper.dir_interval(0.1)
+    assert found.low <= wilson_by_bisection(2 / 5, 3, upper=False) + 1e-6
+    assert found.high >= wilson_by_bisection(2 / 5, 3, upper=True) - 1e-6
+
+
 def test_rule_of_three_and_bootstrap() -> None:
     assert rule_of_three(300) == 0.01
-    assert share_interval(np.ones(60, dtype=bool), np.arange(60)) == (0.95, 1.0)
     # 200 people, one photo each, half of them right: the binomial says 0.5 +- 1.96 * 0.0354.
     hits = np.arange(200) % 2 == 0
     low, high = share_interval(hits, np.arange(200))
@@ -232,6 +306,54 @@ def test_pairs_of_both_kinds() -> None:
 def brighter(folder: Path, seed: int, light: int, name: str) -> Path:
     pixels = np.clip(scene(48, 48, seed).astype(int) + light, 0, 255).astype(np.uint8)
     return save(folder / name, pixels)
+
+
+@pytest.fixture
+def half_faceless(tmp_path: Path) -> FaceDB:
+    """Ada is enrolled; Ben's only photo shows no face, nor does one of Ada's, Cy's is a fake."""
+    top = tmp_path / "train"
+    real = sorted((SAMPLE / "train").iterdir())
+    copies = {"Ada": real[0], "Dan": real[1]}
+    for name, folder in copies.items():
+        for photo in sorted(folder.glob("*.jpg"))[:2]:
+            (top / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(photo, top / name / photo.name)
+    save(top / "Ada" / "wall.png", np.full((64, 64, 3), 90, dtype=np.uint8))
+    save(top / "Ben" / "wall.png", np.full((64, 64, 3), 99, dtype=np.uint8))
+    (top / "Cy").mkdir()
+    (top / "Cy" / "fake.jpg").write_bytes(b"no photo")
+    # The same photo under two people is no failure: it is enrolled as Ada's.
+    shutil.copy(next((top / "Ada").glob("*.jpg")), top / "Copier.jpg")
+    (top / "Eve").mkdir()
+    (top / "Copier.jpg").rename(top / "Eve" / "copy.jpg")
+    db = facedb.open(tmp_path / "g", Settings(threshold=0.0))
+    db.index_folder(top)
+    return db
+
+
+def test_people_who_could_not_be_enrolled_are_missed(
+    half_faceless: FaceDB, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    val = tmp_path / "val"
+    faces = sorted(sorted((SAMPLE / "train").iterdir())[2].glob("*.jpg"))
+    for name, photo in zip(("Ada", "Ben", "Cy", "Eve"), faces, strict=False):
+        (val / name).mkdir(parents=True)
+        shutil.copy(photo, val / name / "new.jpg")
+    save(val / "Ada" / "dark.png", np.zeros((64, 64, 3), dtype=np.uint8))
+    save(val / "Eve" / "dark.png", np.full((64, 64, 3), 3, dtype=np.uint8))
+    report = evaluate(half_faceless, str(val), (1, 10))
+    # Ada, Dan, Ben and Cy were to be enrolled; the last two could not be. Eve is a stranger.
+    assert (report.identities, report.failures_to_enroll) == (4, 2)
+    assert (report.mated, report.non_mated) == (4, 2)
+    assert report.rank[10] == 1 / 4
+    assert (report.failures_to_acquire_mated, report.failures_to_acquire_non_mated) == (1, 1)
+    command = ["evaluate", str(val), "-g", str(half_faceless.folder), "-t", "0.5"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "failures to enroll: 2 of 4 people" in out
+    assert "failures to acquire: 1 of 4 mated and 1 of 2 non-mated probes" in out
+    # Whoever is calibrated against is as before: nobody without a template.
+    assert half_faceless.info().people == 2
 
 
 def empty_db(tmp_path: Path) -> FaceDB:
@@ -307,19 +429,40 @@ def test_a_split_is_stored_and_taken_again(tmp_path: Path) -> None:
     assert (first.mated, first.non_mated) == (10, 1)
     stored = json.loads(file.read_text())
     assert (stored["seed"], len(stored["gallery"])) == (4, 5)
-    # The draw is in the file: another seed, another order of folders, the same figures.
+    # The draw is in the file: no seed or the same one, another order of folders, the same figures.
     shutil.copytree(top, tmp_path / "again" / "x")
-    again, _ = run_evaluation(
-        db, str(tmp_path / "again" / "x"), EvaluationOptions((1,), str(file), seed=5)
-    )
-    assert again.gallery_sha256 == first.gallery_sha256
-    assert (again.rank, again.dir) == (first.rank, first.dir)
+    for seed in (None, 4):
+        options = EvaluationOptions((1,), str(file), seed=seed)
+        again, _ = run_evaluation(db, str(tmp_path / "again" / "x"), options)
+        assert again.gallery_sha256 == first.gallery_sha256
+        assert (again.rank, again.dir) == (first.rank, first.dir)
+    with pytest.raises(InputError, match=r"split.json: drawn with --seed 4, not --seed 5"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), str(file), seed=5))
+    with pytest.raises(InputError, match=r"--seed 4: nothing is drawn here"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), seed=4))
+    first_photos = tmp_path / "first.json"
+    run_evaluation(db, str(top), EvaluationOptions((1,), str(first_photos)))
+    with pytest.raises(InputError, match=r"first.json: drawn without --seed, not --seed 4"):
+        run_evaluation(db, str(top), EvaluationOptions((1,), str(first_photos), seed=4))
     shutil.rmtree(top / "Person 0")
     with pytest.raises(InputError, match=r"3 of its photos are not in this folder"):
         run_evaluation(db, str(top), EvaluationOptions((1,), str(file)))
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(InputError, match="not a split"):
         read_split(str(tmp_path / "no.json"))
+
+
+def test_copies_of_a_photo_are_one_photo_of_a_split(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=1, photos=2)
+    only = brighter(top / "Twice", 40, 0, "a.png")
+    shutil.copy(only, top / "Twice" / "b.png")
+    report, trial = run_evaluation(
+        empty_db(tmp_path), str(top), EvaluationOptions((1,), str(tmp_path / "split.json"))
+    )
+    # One photo of one person is enrolled; of Twice there is one photo, who is a stranger.
+    assert (report.identities, report.templates) == (1, 1)
+    assert (report.mated, report.non_mated) == (1, 1)
+    assert trial.probes.names[~trial.mated].tolist() == ["Twice"]
 
 
 def test_seeds_draw_different_galleries() -> None:
@@ -352,6 +495,24 @@ def test_photos_that_the_encoder_was_trained_on_are_no_probes(tmp_path: Path) ->
         evaluate(db, str(only), (1,))
 
 
+def test_an_encoder_that_sees_no_difference_recognises_nobody(tmp_path: Path) -> None:
+    top = people_folder(tmp_path / "photos", count=6, photos=3)
+    db = facedb.open(tmp_path / "g", CROPS)
+    db.index_folder(people_folder(tmp_path / "train", count=2, photos=1))
+    options = EvaluationOptions((1, 5, 6), str(tmp_path / "split.json"), keep=True)
+    _, trial = run_evaluation(db, str(top), options)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in top.rglob("*.png")]
+    same = trial.probes.vectors[0]
+    Measurements(db.gallery.store).put_probes(
+        [StoredProbe(digest, (0.0, 0.0, 1.0, 1.0), same) for digest in digests]
+    )
+    report, collapsed = run_evaluation(db, str(top), options)
+    # The own person is as far as all others, so it comes last, and another is named.
+    assert report.rank == {1: 0.0, 5: 0.0, 6: 1.0}
+    assert (report.tpir, report.macro_f1) == (0.0, 0.0)
+    assert np.all(collapsed.named != collapsed.owners)
+
+
 def test_kept_probes_are_not_encoded_again(tmp_path: Path) -> None:
     top = people_folder(tmp_path / "photos", count=4, photos=3)
     db = facedb.open(tmp_path / "g", CROPS)
@@ -379,9 +540,8 @@ def test_kept_probes_are_not_encoded_again(tmp_path: Path) -> None:
     assert Measurements(db.gallery.store).probes(list(probes)) == {}
 
 
-def test_lfw_as_published(tmp_path: Path) -> None:
+def lfw(top: Path) -> Path:
     """Ten people with three photos, five with one; a pair of each kind in each of ten folds."""
-    top = tmp_path / "lfw"
     for number in range(15):
         name = f"Some_Body{number:02}"
         for photo in range(3 if number < 10 else 1):
@@ -391,6 +551,11 @@ def test_lfw_as_published(tmp_path: Path) -> None:
         lines.append(f"Some_Body{number:02}\t1\t3")
         lines.append(f"Some_Body{number:02}\t2\tSome_Body{(number + 5) % 15:02}\t1")
     (top / "pairs.txt").write_text("\n".join(lines) + "\n")
+    return top
+
+
+def test_lfw_as_published(tmp_path: Path) -> None:
+    top = lfw(tmp_path / "lfw")
     report = evaluate(empty_db(tmp_path), str(top), (1,))
     assert (report.protocol, report.identities, report.templates) == ("lfw", 10, 10)
     assert (report.mated, report.non_mated) == (20, 5)
@@ -407,3 +572,29 @@ def test_lfw_as_published(tmp_path: Path) -> None:
     again = evaluate(empty_db(tmp_path), str(top), (1,))
     assert again.lfw is not None
     assert again.lfw.pairs is None
+
+
+def test_lfw_pairs_come_with_their_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = lfw(tmp_path / "lfw")
+    # One fold is wrong in one of its two pairs: another's picture by this name.
+    brighter(top / "images" / "Some_Body04", 1, 1, "Some_Body04_0003.png")
+    page = tmp_path / "page.html"
+    command = ["evaluate", str(top), "-g", str(tmp_path / "none"), "--detector", "none"]
+    assert run([*command, "--json", "--report", str(page)]) == 0
+    pairs = json.loads(capsys.readouterr().out)["lfw"]["pairs"]
+    folds = pairs["accuracy"]
+    assert 0.9 <= statistics.mean(folds) < 1.0
+    assert pairs["accuracy_sd"] == pytest.approx(statistics.stdev(folds))
+    assert pairs["accuracy_se"] == pytest.approx(statistics.stdev(folds) / 10**0.5)
+    assert run(command) == 0
+    mean, error = 100 * statistics.mean(folds), 100 * pairs["accuracy_se"]
+    assert f"{mean:.2f} %  of 20, 10 folds, standard error {error:.2f} points" in (
+        capsys.readouterr().out
+    )
+    written = page.read_text(encoding="utf-8")
+    assert f"{mean:.2f} %" in written
+    assert f"standard error {error:.2f} points" in written
+    assert "15 people by their first photos, 20 probes" in written
+    assert "10 draws of the open set" in written

@@ -14,8 +14,9 @@ from photos_maker import save, scene
 import facedb
 from facedb.cli.main import run
 from facedb.evaluation.charts import Axis, Curve, heat_table, histogram, line_chart, percent
+from facedb.evaluation.mistakes import worst_mistakes
 from facedb.evaluation.protocol import EvaluationOptions, run_evaluation
-from facedb.evaluation.report import worst_mistakes, write_report
+from facedb.evaluation.report import write_report
 
 Output = pytest.CaptureFixture[str]
 
@@ -76,6 +77,8 @@ def test_the_page_is_whole_in_itself(folder: Path, tmp_path: Path) -> None:
     assert report.encoder_fingerprint in words
     assert report.probes_sha256 in words
     assert "foggy: 1, 0 without a face" in words
+    assert "Found among the k nearest (CMC), 17 mated probes" in words
+    assert "17 mated probes and 17 of strangers" in words
     # A name that looks like a tag is shown as it is.
     assert "<b>Odd & Co taken for Person 2" in words
 
@@ -127,6 +130,44 @@ def test_where_points_lie() -> None:
     assert 'd="M182.7 254.0L309.3 14.0"' in drawn
     stairs = Curve("one", np.array([0.01, 0.1]), np.array([0.0, 1.0]), steps=True)
     assert 'd="M182.7 254.0L309.3 254.0L309.3 14.0"' in line_chart(axis, up, [stairs])
+
+
+def corners(drawn: str) -> list[tuple[float, float]]:
+    """The points of the last path of a chart, in pixels."""
+    path = re.findall(r'd="M([^"]*)" fill="none" stroke="#1a5a9c"', drawn)[-1]
+    return [(float(x), float(y)) for x, y in (pair.split(" ") for pair in path.split("L"))]
+
+
+def test_a_long_staircase_is_drawn_step_by_step() -> None:
+    # The misses of 5,000 strangers' thresholds fall fastest where FPIR is least, which on a
+    # logarithmic axis fills two thirds of the page.
+    accepted = np.arange(1, 5001) / 5000
+    missed = 1.0 - np.minimum(1.0, np.arange(1, 5001) / 100)
+    across = Axis("x", 1e-4, 1.0, [], percent, logarithmic=True)
+    up = Axis("y", 0.0, 1.0, [], percent)
+    drawn = corners(line_chart(across, up, [Curve("DET", accepted, missed, steps=True)]))
+    assert len(drawn) < 2000
+    for place in [*range(200), *range(200, 5000, 100)]:
+        at = 56 + 380 * (4 + np.log10(accepted[place])) / 4
+        height = 254 - 240 * missed[place]
+        # Right of this step and left of the next, the stairs are at its height, to a pixel.
+        left = [b for a, b in drawn if a <= at + 1.0]
+        near = [b for a, b in drawn if abs(a - at) <= 1.0]
+        assert min(abs(b - height) for b in [left[-1], *near]) <= 1.0, place
+
+
+def test_marks_of_a_histogram_are_whole_percents() -> None:
+    across = Axis("distance", 0, 2, [0.0, 2.0], percent)
+    for most in (0.003, 0.11, 0.41, 0.45, 0.61, 1.0):
+        hits = round(1000 * most)
+        values = np.concatenate([np.full(hits, 0.51), np.linspace(1.0, 1.99, 1000 - hits)])
+        drawn = histogram(across, [("a", values, "#111111")], mark=None)
+        marks = [float(word) for word in re.findall(r'text-anchor="end"[^>]*>([\d.]+) %<', drawn)]
+        assert len(marks) == 5
+        assert all(mark == round(mark) for mark in marks)
+        np.testing.assert_allclose(np.diff(marks), marks[1])
+        highest = max(np.histogram(values, np.linspace(0, 2, 41))[0]) / 10
+        assert marks[-1] - 4 < highest <= marks[-1]
 
 
 def test_bars_and_cells() -> None:

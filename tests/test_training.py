@@ -90,6 +90,19 @@ def test_a_run_leaves_an_encoder_that_index_takes_at_once(
     card = json.loads((Path(trained.encoder) / "encoder.json").read_text())
     assert len(card["training"]["photos_sha256"]) == 36
     assert card["threshold"]["distance"] == trained.threshold
+    # Four people with three photos each: people are counted, and are said to be too few.
+    measured_on = card["threshold"]["calibrated_on"]
+    assert (measured_on["gallery"], measured_on["strangers"]) == (4, 4)
+    assert "needs 300 different strangers" in measured_on["caveat"]
+
+
+def test_a_rate_needs_as_many_pairs_as_it_has_ones(trained: TrainReport) -> None:
+    """24 pictures of 4 people: 12 negative pairs as published, 216 pairs across photos."""
+    for before in ("", "cross_photo_"):
+        assert trained.metrics[f"{before}tar_at_far_1e-3"] is None
+    assert trained.metrics["tar_at_far_1e-2"] is None
+    assert trained.metrics["cross_photo_tar_at_far_1e-2"] is not None
+    assert trained.metrics["auc"] is not None
 
 
 def test_the_command_takes_its_options_and_says_what_came_out(

@@ -347,6 +347,7 @@ def test_the_report_says_everything_in_one_file(tmp_path: Path) -> None:
             assert image.size[0] > 1000
         assert base64.b64decode(picture.split(",")[1]) == file.read_bytes()
     assert "seen in training" not in words.casefold()
+    assert "picked by pair_accuracy on these same pictures" in words
 
 
 def test_a_report_without_faces_of_people_seen_in_training(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class _Ranks(click.ParamType[tuple[int, ...]]):
 @click.option("--force", is_flag=True, help="Take photos that the encoder was trained on, too.")
 @click.option("--keep", is_flag=True, help="Keep the probes' embeddings in the gallery.")
 @click.option("--report", "page", metavar="FILE.html", help="Write a page with curves, too.")
+@click.option("--scores", metavar="FILE.csv", help="Write a row a probe: rank and distances.")
 @click.option("--no-faces", is_flag=True, help="No photos of mistakes in the report.")
 @shared
 @model_options
@@ -58,6 +59,7 @@ def evaluate_command(
     force: bool,
     keep: bool,
     page: str | None,
+    scores: str | None,
     no_faces: bool,
 ) -> int:
     """Identify every photo of DIR, which holds a folder per person, and count.
@@ -71,7 +73,7 @@ def evaluate_command(
     \b
       facedb evaluate data/val
       facedb evaluate data/val --k 1,5,20 --json
-      facedb evaluate data --report figures.html
+      facedb evaluate data --report figures.html --scores scores.csv
       facedb evaluate photos --split split.json --seed 1
     """
     from facedb.evaluation.protocol import EvaluationOptions, run_evaluation
@@ -84,6 +86,10 @@ def evaluate_command(
             from facedb.evaluation.report import write_report
 
             write_report(report, trial, page, faces=not no_faces)
+        if scores is not None:
+            from facedb.evaluation.scores import write_scores
+
+            write_scores(trial, report.threshold, scores)
     for refusal in report.refused:
         click.echo(f"no template: {refusal.path}: {refusal.reason}", err=True)
     click.echo(as_json("evaluate", report) if options.as_json else evaluation_text(report))

@@ -69,7 +69,7 @@ def histogram(
         for _, values, _ in groups
     ]
     most = max([0.01, *(float(share.max()) for share in shares)])
-    top = math.ceil(most * 20) / 20
+    top = math.ceil(most * 25) / 25  # so that each of the four marks is a whole percent
     up = Axis("share of each", 0.0, top, np.linspace(0, top, 5).tolist(), percent)
     parts = _frame(across, up)
     width = (_WIDTH - _LEFT - _RIGHT) / 40
@@ -132,17 +132,16 @@ def _frame(across: Axis, up: Axis) -> list[str]:
     )
     parts.append(_text((_LEFT + right) / 2, _HEIGHT - 10, across.words, "middle"))
     middle = (_TOP + bottom) / 2
-    turned = f'transform="rotate(-90 13 {middle:.0f})"'
-    parts.append(_text(13, middle, up.words, "middle", turned))
+    turned = f'transform="rotate(-90 12 {middle:.0f})"'
+    parts.append(_text(12, middle, up.words, "middle", turned))
     return parts
 
 
 def _path(across: Axis, up: Axis, curve: Curve) -> str:
     x = _LEFT + across.place(curve.x, _WIDTH - _LEFT - _RIGHT)
     y = _HEIGHT - _BOTTOM - up.place(curve.y, _HEIGHT - _TOP - _BOTTOM)
-    if len(x) > 400:
-        kept = np.unique(np.linspace(0, len(x) - 1, 400).astype(int))
-        x, y = x[kept], y[kept]
+    kept = _seen(x, y)
+    x, y = x[kept], y[kept]
     points = [f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)]
     if curve.steps:
         points = points[:1] + [f"{x[n]:.1f} {y[n - 1]:.1f}L{points[n]}" for n in range(1, len(x))]
@@ -153,6 +152,14 @@ def _path(across: Axis, up: Axis, curve: Curve) -> str:
         if points
         else ""
     )
+
+
+def _seen(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The points that a reader can tell apart: the first in each pixel, and the last of all."""
+    moves = np.any(np.diff(np.rint([x, y]), axis=1) != 0, axis=0)
+    kept = np.ones(len(x), dtype=np.bool_)
+    kept[1:-1] = moves[:-1]
+    return kept
 
 
 def _upright(across: Axis, at: float) -> str:

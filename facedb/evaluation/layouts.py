@@ -22,11 +22,13 @@ class Layout:
     """What was found in a folder.
 
     Attributes:
+        folder: which it was.
         protocol: what its sub-folders say; "gallery" where they are people.
         gallery: photos to enroll for the evaluation, beside the user's gallery; often none.
         probes: photos to identify.
     """
 
+    folder: str
     protocol: Protocol
     gallery: list[PersonPhoto]
     probes: list[PersonPhoto]
@@ -45,20 +47,20 @@ def layout_of(folder: str) -> Layout:
     """
     inside = set(os.listdir(folder)) if os.path.isdir(folder) else set()
     if {"images", "pairs.txt"} <= inside:
-        return Layout("lfw", [], _people(os.path.join(folder, "images")))
+        return Layout(folder, "lfw", [], _people(os.path.join(folder, "images")))
     if {"gallery", "probe"} <= inside:
         probes = _people(os.path.join(folder, "probe"))
         if "unknown" in inside:
             probes += _unknown(os.path.join(folder, "unknown"))
-        return Layout("folders", _people(os.path.join(folder, "gallery")), probes)
+        return Layout(folder, "folders", _people(os.path.join(folder, "gallery")), probes)
     held = next((name for name in ("val", "test") if name in inside), None)
     if held is not None and "train" in inside:
         gallery = _people(os.path.join(folder, "train"))
         probes = _people(os.path.join(folder, held))
         if not {entry.identity for entry in gallery} & {entry.identity for entry in probes}:
-            return Layout("leave-one-out", [], probes)
-        return Layout("folders", gallery, probes)
-    return Layout("gallery", [], _people(folder))
+            return Layout(folder, "leave-one-out", [], probes)
+        return Layout(folder, "folders", gallery, probes)
+    return Layout(folder, "gallery", [], _people(folder))
 
 
 def _people(folder: str) -> list[PersonPhoto]:

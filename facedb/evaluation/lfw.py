@@ -6,6 +6,7 @@ two photos or more is enrolled by the first, everybody with one is a stranger.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,15 @@ class PairFigures:
     Attributes:
         pairs: how many.
         accuracy: by fold, each at the threshold that is best on the others.
+        accuracy_sd, accuracy_se: the standard deviation of the folds, and that of their mean, the
+            deviation over the root of their number, as LFW's protocol reports it.
         auc, eer, tmr_at_fmr: over all pairs; TMR at an FMR of 0.1 %.
     """
 
     pairs: int
     accuracy: tuple[float, ...]
+    accuracy_sd: float
+    accuracy_se: float
     auc: float
     eer: float
     tmr_at_fmr: float
@@ -51,7 +56,10 @@ class IdentificationFigures:
 
 @dataclass(frozen=True, slots=True)
 class OpenSetFigures:
-    """The open set with one drawn photo of each person enrolled; `seed` drew it."""
+    """The open set with one drawn photo of each person enrolled; `seed` drew it.
+
+    `dir` is FPIR -> DIR, as in `EvaluationReport`.
+    """
 
     seed: int
     identities: int
@@ -108,9 +116,13 @@ def pair_figures(samples: Samples, file: str) -> PairFigures | None:
     right = np.array([rows[other] for _, other, _ in pairs])
     distances = pair_distances(samples, left, right)
     same = np.array([same for _, _, same in pairs])
+    folds = ten_fold_accuracy(distances, same)
+    deviation = float(np.std(folds, ddof=1))
     return PairFigures(
         len(pairs),
-        tuple(ten_fold_accuracy(distances, same).tolist()),
+        tuple(folds.tolist()),
+        deviation,
+        deviation / math.sqrt(len(folds)),
         auc(distances, same),
         eer(distances, same),
         tmr_at_fmr(distances, same, 0.001),
@@ -149,5 +161,5 @@ def open_set(samples: Samples, seed: int, aggregation: Aggregation) -> OpenSetFi
         len(split.mated),
         len(split.strangers),
         rank_k(trial.outcome.ranks[trial.mated], [1, 5, 10]),
-        {fpir: trial.dir_at(fpir) for fpir in (0.003, 0.01, 0.1)},
+        {fpir: trial.dir_at(fpir) for fpir in trial.measurable},
     )

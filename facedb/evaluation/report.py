@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from facedb.errors import InputError, PhotoError
+from facedb.errors import InputError
 from facedb.evaluation.charts import (
     BLUE,
     ORANGE,
@@ -27,16 +22,11 @@ from facedb.evaluation.charts import (
 )
 from facedb.evaluation.curves import cmc, det
 from facedb.evaluation.intervals import Interval
+from facedb.evaluation.lfw import LfwFigures, OpenSetFigures
+from facedb.evaluation.mistakes import mistakes_html
 from facedb.evaluation.protocol import EvaluationReport
 from facedb.evaluation.trial import Trial
-from facedb.photos import load_photo
-from facedb.picture import cut_face
-from facedb.types import Box
 
-MOST_MISTAKES = 8
-"""Of each kind, the worst first."""
-
-_SIDE = 112
 _STYLE = """
 :root{color-scheme:light}
 *{box-sizing:border-box}
@@ -65,16 +55,6 @@ code{font:12px/1.4 ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A probe that was answered wrongly: the probe's row, whom it was near, and by how much."""
-
-    row: int
-    rival: int
-    distance: float
-    words: str
-
-
 def write_report(report: EvaluationReport, trial: Trial, file: str, *, faces: bool = True) -> None:
     """Write the page.
 
@@ -100,9 +80,10 @@ def _page(report: EvaluationReport, trial: Trial, faces: bool) -> str:
         f"<title>facedb evaluation: {escape(report.encoder)}</title>",
         f"<style>{_STYLE}</style></head><body>",
         *_head(report),
+        *_lfw(report.lfw),
         *_charts(report, trial),
         *_matrix(report),
-        *_mistakes(report, trial, faces),
+        *mistakes_html(trial, report.threshold, faces),
         *_settings(report),
         "</body></html>",
     ]
@@ -166,6 +147,40 @@ def _range(interval: Interval | None) -> str:
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
+def _lfw(lfw: LfwFigures | None) -> list[str]:
+    if lfw is None:
+        return []
+    rows = []
+    if lfw.pairs is not None:
+        folds, error = lfw.pairs.accuracy, 100 * lfw.pairs.accuracy_se
+        words = f"of {lfw.pairs.pairs:,} in {len(folds)} folds, standard error {error:.2f} points"
+        rows.append(("pairs told right", _number(sum(folds) / len(folds)), words))
+        rows.append(("EER", _number(lfw.pairs.eer), f"of the pairs; AUC {lfw.pairs.auc:.4f}"))
+        rows.append(("TMR at FMR 0.1 %", _number(lfw.pairs.tmr_at_fmr), "of the pairs"))
+    everybody = lfw.identification
+    words = f"{everybody.identities:,} people by their first photos, {everybody.probes:,} probes"
+    rows += [(f"rank-{k}", _number(share), words) for k, share in everybody.rank.items()]
+    draws = f"mean of {len(lfw.resplits)} draws of the open set"
+    for name, shares in _of_draws(lfw.resplits).items():
+        ends = f"{draws}, from {_number(min(shares))} to {_number(max(shares))}"
+        rows.append((name, _number(sum(shares) / len(shares)), ends))
+    lines = ["<h2>Labeled Faces in the Wild</h2><div class='scroll'><table><tbody>"]
+    for name, value, words in rows:
+        lines.append(
+            f"<tr><th scope='row'>{name}</th><td class='value'>{value}</td>"
+            f"<td class='words pale'>{words}</td></tr>"
+        )
+    return [*lines, "</tbody></table></div>"]
+
+
+def _of_draws(draws: Sequence[OpenSetFigures]) -> dict[str, list[float]]:
+    """What is measured in every draw: rank-1, and DIR at each FPIR."""
+    found = {"rank-1": [drawn.rank[1] for drawn in draws]}
+    for fpir in draws[0].dir if draws else ():
+        found[_title(f"dir at {fpir:g}")] = [drawn.dir[fpir] for drawn in draws]
+    return {name: shares for name, shares in found.items() if shares}
+
+
 def _charts(report: EvaluationReport, trial: Trial) -> list[str]:
     mated, outcome = trial.mated, trial.outcome
     figures = []
@@ -176,9 +191,12 @@ def _charts(report: EvaluationReport, trial: Trial) -> list[str]:
         across = Axis("rank", 1, most, sorted({1, *range(5, most + 1, 5)}), lambda at: f"{at:.0f}")
         up = Axis("mated probes found", 0, 1, whole, percent)
         curve = Curve("CMC", ranks, cmc(outcome.ranks[mated], most))
-        figures.append(("Found among the k nearest (CMC)", line_chart(across, up, [curve])))
-        figures.append(("Misses and false acceptances (DET)", _det(trial)))
-    figures.append(("Distances", _distances(trial, report.threshold)))
+        probes = f"{int(mated.sum()):,} mated probes"
+        both = f"{probes} and {len(trial.stranger_distances):,} of strangers"
+        title = f"Found among the k nearest (CMC), {probes}"
+        figures.append((title, line_chart(across, up, [curve])))
+        figures.append((f"Misses and false acceptances (DET), {both}", _det(trial)))
+    figures.append(_distances(trial, report.threshold))
     return [
         "<h2>Curves</h2><div class='charts'>",
         *(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in figures),
@@ -196,16 +214,14 @@ def _det(trial: Trial) -> str:
     return line_chart(across, up, [Curve("DET", accepted, missed, steps=True)])
 
 
-def _distances(trial: Trial, threshold: float | None) -> str:
-    own = trial.outcome.own[trial.mated]
-    others = trial.stranger_distances
-    shown = [
-        ("own person", own[np.isfinite(own)], BLUE),
-        ("strangers, nearest", others[np.isfinite(others)], ORANGE),
-    ]
+def _distances(trial: Trial, threshold: float | None) -> tuple[str, str]:
+    own, others = trial.outcome.own[trial.mated], trial.stranger_distances
+    own, others = own[np.isfinite(own)], others[np.isfinite(others)]
+    shown = [("own person", own, BLUE), ("strangers, nearest", others, ORANGE)]
     marks = np.linspace(0, 2, 9).tolist()
     across = Axis("distance", 0, 2, marks, lambda at: f"{at:g}")
-    return histogram(across, shown, threshold)
+    title = f"Distances of {len(own):,} mated probes and {len(others):,} of strangers, with a face"
+    return title, histogram(across, shown, threshold)
 
 
 def _matrix(report: EvaluationReport) -> list[str]:
@@ -228,77 +244,6 @@ def _matrix(report: EvaluationReport) -> list[str]:
     ]
 
 
-def worst_mistakes(trial: Trial, threshold: float | None) -> list[tuple[str, list[Mistake]]]:
-    """The worst first: strangers nearest to somebody, and people taken for somebody else."""
-    outcome = trial.outcome
-    near = (
-        outcome.other
-        if threshold is None
-        else np.where(outcome.other <= threshold, outcome.other, np.inf)
-    )
-    strangers = _first(np.where(trial.strange, near, np.inf))
-    confused = _first(np.where(trial.mated & (outcome.ranks != 1), outcome.other, np.inf))
-    accepted = "Strangers nearest to somebody" if threshold is None else "Strangers accepted"
-    held = " (their person taken out of the gallery)" if trial.held_out else ""
-    groups = [(accepted + held, strangers), ("Taken for somebody else", confused)]
-    return [(words, [_mistake(trial, row) for row in rows.tolist()]) for words, rows in groups]
-
-
-def _first(distances: NDArray[np.float64]) -> NDArray[np.int64]:
-    order = np.argsort(distances, kind="stable")[:MOST_MISTAKES]
-    return order[np.isfinite(distances[order])]
-
-
-def _mistake(trial: Trial, row: int) -> Mistake:
-    rival = int(trial.outcome.rival[row])
-    name, other = str(trial.probes.names[row]), str(trial.enrolled.names[rival])
-    words = f"{name} taken for {other}, {trial.outcome.other[row]:.3f}"
-    if math.isfinite(trial.outcome.own[row]) and trial.mated[row]:
-        words += f"; own {trial.outcome.own[row]:.3f}, rank {trial.outcome.ranks[row]}"
-    return Mistake(row, rival, float(trial.outcome.other[row]), words)
-
-
-def _mistakes(report: EvaluationReport, trial: Trial, faces: bool) -> list[str]:
-    lines = ["<h2>The worst mistakes</h2>"]
-    if not faces:
-        return [*lines, "<p class='pale'>Left out of this page: it shows no faces.</p>"]
-    groups = [(words, found) for words, found in worst_mistakes(trial, report.threshold) if found]
-    if not groups:
-        return [*lines, "<p>None: nobody was taken for somebody else.</p>"]
-    for words, mistakes in groups:
-        lines.append(f"<h3>{escape(words)}</h3><div class='mistakes'>")
-        lines += [_mistake_html(trial, mistake) for mistake in mistakes]
-        lines.append("</div>")
-    return lines
-
-
-def _mistake_html(trial: Trial, mistake: Mistake) -> str:
-    probe = _picture(trial.probes.paths[mistake.row], trial.probes.boxes[mistake.row])
-    rows = np.flatnonzero(trial.enrolled.owners == mistake.rival)
-    change = trial.enrolled.vectors[rows] - trial.probes.vectors[mistake.row]
-    nearest = int(rows[np.argmin(np.einsum("nd,nd->n", change, change))])
-    rival = _picture(*trial.enrolled.photo_of(nearest))
-    return (
-        f"<div class='mistake'><div class='pair'>{probe}{rival}</div>{escape(mistake.words)}</div>"
-    )
-
-
-def _picture(path: str, box: Box | None) -> str:
-    gone = "<div class='gone'>photo not found</div>"
-    try:
-        photo = load_photo(path)
-    except PhotoError:
-        return gone
-    cut = cut_face(photo, box or (0.0, 0.0, photo.width, photo.height), _SIDE)
-    return gone if cut is None else f"<img alt='' src='{_inline(cut)}'>"
-
-
-def _inline(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _settings(report: EvaluationReport) -> list[str]:
     rows: Sequence[tuple[str, str]] = [
         ("encoder", f"{report.encoder} <code>{report.encoder_fingerprint}</code>"),
@@ -307,6 +252,7 @@ def _settings(report: EvaluationReport) -> list[str]:
         ("photos enrolled", f"<code>{report.gallery_sha256}</code>"),
         ("photos of probes", f"<code>{report.probes_sha256}</code>"),
         ("left out", f"{report.enrolled:,} enrolled themselves, {report.trained_on:,} trained on"),
+        ("failures to enroll", f"{report.failures_to_enroll:,} of {report.identities:,} people"),
         ("without a face, or unreadable", f"{len(report.refused):,}: they count as misses"),
         ("took", f"{report.seconds:.1f} s"),
     ]
@@ -318,6 +264,6 @@ def _settings(report: EvaluationReport) -> list[str]:
         "</tbody></table></div>",
         "<p class='pale'>Terms: ISO/IEC 2382-37 and NIST FRTE 1:N. A mated probe has its person in "
         "the gallery. FPIR is the share of strangers who are accepted as anybody, FNIR = 1 - DIR "
-        "the share of mated probes that are not identified. Intervals draw people, not photos; "
-        "where nothing happened, the rule of three holds.</p>",
+        "the share of mated probes that are not identified. Intervals draw people, not photos, "
+        "and are never narrower than Wilson's score interval of so many people.</p>",
     ]

@@ -57,8 +57,8 @@ class Outcome:
 
     Attributes:
         ranks: int64[n], the rank of the own identity, 1 for the nearest; 0 where it has no
-            template, or the probe no face or no identity. An identity that is as near as the own
-            one does not come before it.
+            template, or the probe no face or no identity. Identities that are as near as the own
+            one come before it: who cannot tell them apart has not recognised anybody.
         own: float64[n], the distance to the own identity; infinite without one.
         other: float64[n], the distance to the nearest identity that is not the own: what the probe
             would be taken for if its person were not enrolled.
@@ -131,7 +131,7 @@ def _fill(
     mated = owners >= 0
     own = np.where(mated, best[np.arange(len(rows)), owners], np.inf)
     found = np.isfinite(own)
-    outcome.ranks[rows] = np.where(found, np.sum(best < own[:, None], axis=1) + 1, 0)
+    outcome.ranks[rows] = np.where(found, np.sum(best <= own[:, None], axis=1), 0)
     outcome.own[rows] = own
     outcome.first[rows] = _place_of_least(best)
     best[mated, owners[mated]] = np.inf

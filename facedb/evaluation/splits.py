@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -59,8 +60,16 @@ def open_set_split(samples: Samples, seed: int | None) -> Split:
 
 def write_split(split: Split, file: str) -> None:
     """Store a split as JSON, one digest a line."""
-    text = json.dumps({"schema": SCHEMA, **asdict(split)}, indent=0)
-    Path(file).write_text(text + "\n", encoding="utf-8")
+    Path(file).write_text(_text(split), encoding="utf-8")
+
+
+def split_digest(split: Split) -> str:
+    """The sha256 of the file that `write_split` makes of it."""
+    return hashlib.sha256(_text(split).encode()).hexdigest()
+
+
+def _text(split: Split) -> str:
+    return json.dumps({"schema": SCHEMA, **asdict(split)}, indent=0) + "\n"
 
 
 def read_split(file: str) -> Split:
@@ -79,7 +88,8 @@ def split_of(samples: Samples, file: str | None, seed: int | None) -> Split:
     """The split stored in `file`; drawn, and stored there, when there is no such file yet.
 
     Raises:
-        InputError: the stored split names photos that are not among the samples.
+        InputError: the stored split was drawn by another seed, or names photos that are not among
+            the samples.
     """
     if file is None or not os.path.exists(file):
         split = open_set_split(samples, seed)
@@ -87,6 +97,12 @@ def split_of(samples: Samples, file: str | None, seed: int | None) -> Split:
             write_split(split, file)
         return split
     split = read_split(file)
+    if seed is not None and seed != split.seed:
+        drawn = "without --seed" if split.seed is None else f"with --seed {split.seed}"
+        raise InputError(
+            f"{file}: drawn {drawn}, not --seed {seed}; leave --seed out, or name a file that is "
+            "not there for another draw"
+        )
     missing = {*split.gallery, *split.mated, *split.strangers} - set(samples.digests.tolist())
     if missing:
         raise InputError(
@@ -94,6 +110,18 @@ def split_of(samples: Samples, file: str | None, seed: int | None) -> Split:
             f"{min(missing)[:12]}; give the folder that the split was drawn from"
         )
     return split
+
+
+def once(samples: Samples) -> Samples:
+    """Each photo of a person once: copies of a file would be enrolled and asked for together."""
+    keys = [
+        (name, digest or path)
+        for name, digest, path in zip(
+            samples.names.tolist(), samples.digests.tolist(), samples.paths, strict=True
+        )
+    ]
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    return samples.take(np.array(sorted(first.values()), dtype=np.int64))
 
 
 def rows_of(samples: Samples, digests: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation
-from facedb.evaluation.intervals import Interval, bootstrap, rule_of_three, share_interval
-from facedb.evaluation.metrics import dir_at_fpir
+from facedb.enrollment import SAME_PHOTO
+from facedb.evaluation.intervals import Interval, bootstrap, share_interval, wilson
+from facedb.evaluation.metrics import dir_at_fpir, threshold_at
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Outcome, Probes, Templates, search
 from facedb.store import Measurements, Store
+from facedb.strangers import people_needed
 from facedb.types import Box, Embeddings
+
+DIR_AT = (0.003, 0.01, 0.1)
+"""The FPIRs at which DIR is reported, where the strangers are enough to tell."""
 
 RESAMPLES = 500  # of figures that need a threshold of their own in each draw
 
@@ -24,7 +30,7 @@ class Enrolled:
     """A gallery to search in.
 
     Attributes:
-        names: str[N], the identities.
+        names: str[N], the identities, with those whose every photo failed to enroll.
         leads_to: a name or an alias -> its place in `names`.
         vectors: float32[t, d].
         owners: int64[t], the place in `names` of each template's identity.
@@ -41,6 +47,11 @@ class Enrolled:
     digests: NDArray[np.str_]
     attempts: tuple[NDArray[np.int64], NDArray[np.str_]]
     photo_of: Callable[[int], tuple[str, Box | None]] = field(repr=False)
+
+    @property
+    def without_template(self) -> int:
+        """How many identities have no template: failures to enroll."""
+        return len(self.names) - len(np.unique(self.owners))
 
 
 def enrolled_in(store: Store) -> Enrolled:
@@ -70,6 +81,32 @@ def enrolled_in(store: Store) -> Enrolled:
         (owners, photos),
         photo_of,
     )
+
+
+def tried_in(store: Store) -> Enrolled:
+    """The people of a gallery, and whoever was to be enrolled in it and has no template.
+
+    Every file that the store remembers as left out was an attempt that failed (a failure to
+    enroll, ISO/IEC 19795-1), save those whose photo is enrolled from elsewhere.
+    """
+    known = enrolled_in(store)
+    digests = set(known.digests.tolist())
+    failed = [
+        (row.identity, row.sha256 or row.path)
+        for row in store.files_under(os.sep).values()
+        if row.reason is not None
+        and not row.reason.startswith(SAME_PHOTO)
+        and row.sha256 not in digests
+    ]
+    new = sorted({name for name, _ in failed} - known.leads_to.keys())
+    names = np.array([*known.names.tolist(), *new], dtype=np.str_)
+    leads_to = known.leads_to | {name: len(known.names) + n for n, name in enumerate(new)}
+    tried, photos = known.attempts
+    attempts = (
+        np.array([*tried.tolist(), *(leads_to[name] for name, _ in failed)], dtype=np.int64),
+        np.array([*photos.tolist(), *(photo for _, photo in failed)], dtype=np.str_),
+    )
+    return replace(known, names=names, leads_to=leads_to, attempts=attempts)
 
 
 def enrolled_from(samples: Samples) -> Enrolled:
@@ -123,13 +160,31 @@ class Trial:
         """float64[m]: from each stranger to the nearest identity; infinite without a face."""
         return self.outcome.other[self.strange]
 
+    @property
+    def named(self) -> NDArray[np.int64]:
+        """int64[n]: the identity each probe is taken for, another than its own on ties; or -1."""
+        return np.where(self.outcome.ranks == 1, self.owners, self.outcome.rival)
+
+    @property
+    def measurable(self) -> list[float]:
+        """The FPIRs of `DIR_AT` that so many different strangers can tell, as in `calibrate`."""
+        strangers = len(np.unique(self.people[self.strange]))
+        return [at for at in DIR_AT if self.mated.any() and strangers >= people_needed(at)]
+
+    def threshold_at(self, fpir: float) -> float:
+        """The largest distance at which at most `fpir` of these strangers are accepted."""
+        return threshold_at(self.stranger_distances, fpir)
+
     def dir_at(self, fpir: float) -> float:
         """DIR at the threshold where at most `fpir` of these strangers are accepted."""
         ranks, own = self.outcome.ranks[self.mated], self.outcome.own[self.mated]
         return dir_at_fpir(ranks, own, self.stranger_distances, fpir)
 
     def dir_interval(self, fpir: float, seed: int = 0) -> Interval:
-        """The interval of `dir_at`: mated people and strangers are both drawn anew."""
+        """The interval of `dir_at`: mated people and strangers are both drawn anew.
+
+        Never narrower than Wilson's of so many mated people.
+        """
         mated, strange = np.flatnonzero(self.mated), np.flatnonzero(self.strange)
         people = np.concatenate([self.people[mated], self.people[strange]])
         ranks, own = self.outcome.ranks[mated], self.outcome.own[mated]
@@ -139,10 +194,8 @@ class Trial:
             known, unknown = rows[rows < len(mated)], rows[rows >= len(mated)] - len(mated)
             return dir_at_fpir(ranks[known], own[known], distances[unknown], fpir)
 
-        found = bootstrap(figure, people, RESAMPLES, seed)
-        if found.low < 1.0:
-            return found
-        return Interval(1.0 - rule_of_three(len(np.unique(self.people[mated]))), 1.0)
+        least = wilson(self.dir_at(fpir), len(np.unique(self.people[mated])))
+        return bootstrap(figure, people, RESAMPLES, seed).hull(least)
 
     def interval(self, hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Interval:
         """The interval of the share of hits, bool[n], among these rows, bool[n]."""

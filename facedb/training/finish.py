@@ -16,6 +16,7 @@ from facedb.encoder.bundle import BUNDLED, read_bundle
 from facedb.encoder.export import write_bundle
 from facedb.errors import DependencyMissing, InputError
 from facedb.faces import WITHOUT_FILE
+from facedb.strangers import people_needed
 from facedb.training.data import CLEAN, Faces
 from facedb.training.networks import build, network_options
 from facedb.training.recipes import Recipe
@@ -25,6 +26,8 @@ from facedb.training.validation import Validation, thumbnails, validate
 from facedb.types import Embeddings
 
 _logger = logging.getLogger("facedb")
+
+_FPIR = 0.01  # at which `validate` sets the threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +125,10 @@ def _complete(
     """Put what was measured into the card, which only then is whole."""
     file = folder / "encoder.json"
     whole = json.loads(file.read_text(encoding="utf-8"))
-    clean = proof.kinds.count(CLEAN)
     whole["threshold"] = {
         "distance": validation.threshold,
-        "fpir": 0.01,
-        "calibrated_on": {
-            "people": "the validation people" + (", seen in training" if seen else ""),
-            "gallery": clean,
-            "strangers": clean,
-        },
+        "fpir": _FPIR,
+        "calibrated_on": _calibrated_on(proof, seen),
     }
     whole["measured"] = {
         "validation": validation.metrics,
@@ -139,6 +137,24 @@ def _complete(
     part = file.with_suffix(".part")
     part.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     part.replace(file)
+
+
+def _calibrated_on(proof: Faces, seen: bool) -> dict[str, Any]:
+    """How many people and photos the threshold rests on, and whether they prove its FPIR."""
+    clean = np.array(proof.kinds) == CLEAN
+    people, needed = len(np.unique(proof.labels[clean])), people_needed(_FPIR)
+    found: dict[str, Any] = {
+        "people": "the validation people" + (", seen in training" if seen else ""),
+        "gallery": people,
+        "strangers": people,
+        "photos": int(clean.sum()),
+    }
+    if people < needed:
+        found["caveat"] = (
+            f"an FPIR of {100 * _FPIR:g} % needs {needed} different strangers: it may be larger; "
+            "facedb calibrate STRANGERS"
+        )
+    return found
 
 
 def _write_embeddings(file: Path, embeddings: Embeddings, proof: Faces) -> None:

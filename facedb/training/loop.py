@@ -141,8 +141,8 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
     if metrics[recipe.select] is None:
         raise InputError(
             f"{proof.paths[0]} and the other validation photos cannot tell {recipe.select}: it "
-            "needs people with two pictures, or two photos; add some, name another --val, or "
-            "take --select same_photo_rank1"
+            "needs people with two pictures, or two photos, or more pairs; add some, name another "
+            "--val, or take --select same_photo_rank1"
         )
 
 

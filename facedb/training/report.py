@@ -211,7 +211,8 @@ def _summary(metrics: dict[str, Any], recipe: dict[str, Any], log: Columns) -> s
         f"{recipe['size']} px, {recipe['dim']} numbers. The best of {len(log['epoch'])} epochs by "
         f"{escape(select)}: epoch {int(log['epoch'][best])}, {_percent(log[select][best])}. "
         f"{float(np.nanmedian(log['images_per_second'])):,.0f} pictures a second, "
-        f"{_percent(waiting)} of the time waiting for data."
+        f"{_percent(waiting)} of the time waiting for data. The epoch was picked by "
+        f"{escape(select)} on these same pictures, which flatters what follows a little."
     )
     return f'<p class="pale">{words}</p>{_seen(metrics)}'
 

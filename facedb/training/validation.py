@@ -35,9 +35,10 @@ class Validation:
 
     Attributes:
         metrics: pair_accuracy (d < 0.5, as published), auc, eer, tar_at_far_1e-2 and 1e-3 on
-            pairs as published; the same with `cross_photo_` before them on pairs that cross
-            photos; same_photo_rank1: distorted photos against the clean ones, their own among
-            them; cross_photo_rank1: all against the clean ones, their own photo left out.
+            pairs as published, these two where there are 1 / FAR negative pairs; the same with
+            `cross_photo_` before them on pairs that cross photos; same_photo_rank1: distorted
+            photos against the clean ones, their own among them; cross_photo_rank1: all against
+            the clean ones, their own photo left out.
         by_distortion: kind -> both ranks of the photos of this kind.
         threshold: distance at which 1 % of clean photos come this close to another person's.
     """
@@ -120,15 +121,18 @@ def pair_distances(embeddings: Embeddings, pairs: NDArray[np.int64]) -> NDArray[
 def _pairs_as_published(embeddings: Embeddings, faces: Faces) -> Metrics:
     pairs = published_pairs(faces)
     same = faces.labels[pairs[:, 0]] == faces.labels[pairs[:, 1]]
-    return _figures("", pair_distances(embeddings, pairs), same)
+    return _figures("", embeddings, pairs, same)
 
 
 def _crossing_pairs(embeddings: Embeddings, faces: Faces) -> Metrics:
     pairs, same = crossing_pairs(faces)
-    return _figures("cross_photo_", pair_distances(embeddings, pairs), same)
+    return _figures("cross_photo_", embeddings, pairs, same)
 
 
-def _figures(before: str, distances: NDArray[np.float64], same: NDArray[np.bool_]) -> Metrics:
+def _figures(
+    before: str, embeddings: Embeddings, pairs: NDArray[np.int64], same: NDArray[np.bool_]
+) -> Metrics:
+    distances, others = pair_distances(embeddings, pairs), _different(pairs[~same])
     right = (distances < PUBLISHED_THRESHOLD) == same
     both = [_mean(right[same]), _mean(right[~same])]
     accuracy = (
@@ -138,9 +142,22 @@ def _figures(before: str, distances: NDArray[np.float64], same: NDArray[np.bool_
         f"{before}pair_accuracy": accuracy,
         f"{before}auc": _number(auc(distances, same)),
         f"{before}eer": _number(eer(distances, same)),
-        f"{before}tar_at_far_1e-2": _number(tmr_at_fmr(distances, same, 0.01)),
-        f"{before}tar_at_far_1e-3": _number(tmr_at_fmr(distances, same, 0.001)),
+        f"{before}tar_at_far_1e-2": _rate_at(distances, same, 0.01, others),
+        f"{before}tar_at_far_1e-3": _rate_at(distances, same, 0.001, others),
     }
+
+
+def _different(pairs: NDArray[np.int64]) -> int:
+    """How many pairs there are when each counts once, whichever picture comes first."""
+    ordered = np.sort(pairs, axis=1)
+    return len(np.unique(ordered[:, 0] * (pairs.max(initial=0) + 1) + ordered[:, 1]))
+
+
+def _rate_at(
+    distances: NDArray[np.float64], same: NDArray[np.bool_], far: float, others: int
+) -> float | None:
+    """TAR at a FAR; None of fewer negative pairs than 1 / FAR, of which it would allow none."""
+    return _number(tmr_at_fmr(distances, same, far)) if others * far >= 1 else None
 
 
 def _nearest(
