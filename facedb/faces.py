@@ -239,8 +239,11 @@ def _unseen(photo: Photo, part: Pixels, corner: tuple[int, int], side: int) -> F
     return Face(box, landmarks.astype(np.float32), 1.0, crop)
 
 
-WITHOUT_FILE: Final = ("bundled", "none", "whole")
-"""Detectors that are named instead of a model file; the last two look at nothing."""
+UNSEEN: Final = ("none", "whole")
+"""Detectors that look at nothing."""
+
+WITHOUT_FILE: Final = ("bundled", *UNSEEN)
+"""Detectors that are named instead of a model file."""
 
 
 def open_detector(spec: str | None, side: int = CROP_SIDE) -> Detector:

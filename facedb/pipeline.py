@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, TypeAlias
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from facedb.encoder import Encoder
 from facedb.errors import PhotoError
-from facedb.faces import Detector
+from facedb.faces import UNSEEN, Detector
 from facedb.photos import load_photo
 from facedb.quality import QualityModel
 from facedb.types import Embeddings, Face, Photo, Pixels, Quality
@@ -89,7 +89,7 @@ def encode_photo(photo: Photo, detector: Detector, encoder: Encoder, which: Whic
     found = detector.detect(photo)
     faces = tuple(found[:1] if which == "largest" else found)
     embeddings = encoder.embed(_crops(faces, encoder))
-    qualities = _qualities(faces, embeddings, encoder)
+    qualities = _qualities(faces, embeddings, quality_model(detector, encoder))
     return Encoded(photo.path, photo.sha256, None, faces, len(found), embeddings, qualities)
 
 
@@ -103,7 +103,7 @@ def _encode(
     seen = [_look(path, detector, which, known) for path in paths]
     every = [face for _, _, faces, _ in seen for face in faces]
     embeddings = encoder.embed(_crops(every, encoder))
-    qualities = _qualities(every, embeddings, encoder)
+    qualities = _qualities(every, embeddings, quality_model(detector, encoder))
     results: list[Encoded] = []
     start = 0
     for path, (digest, reason, faces, found) in zip(paths, seen, strict=True):
@@ -126,10 +126,20 @@ def _look(
     return photo.sha256, None, tuple(found[:1] if which == "largest" else found), len(found)
 
 
-def _qualities(
-    faces: Sequence[Face], embeddings: Embeddings, encoder: Encoder
-) -> tuple[Quality, ...]:
+def quality_model(detector: Detector, encoder: Encoder) -> QualityModel | None:
+    """What tells the quality of faces; None where the encoder's card can't.
+
+    Crops that nobody looked for are taken as they are: none of them is unrecognisable.
+    """
     model = QualityModel.of(encoder.card)
+    if model is None or detector.name not in UNSEEN:
+        return model
+    return replace(model, unrecognisable=0.0)
+
+
+def _qualities(
+    faces: Sequence[Face], embeddings: Embeddings, model: QualityModel | None
+) -> tuple[Quality, ...]:
     return () if model is None else tuple(model(faces, embeddings))
 
 

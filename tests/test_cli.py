@@ -23,8 +23,6 @@ from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 from facedb.photos import load_photo
 
-SAMPLE = Path(__file__).resolve().parents[1] / "data" / "val"
-
 Output = pytest.CaptureFixture[str]
 SAMPLE = Path(__file__).resolve().parents[1] / "data"
 
@@ -156,7 +154,9 @@ def test_two_people_with_one_photo_from_the_first(
 
 
 def test_of_several_faces_the_largest_near_the_middle(tmp_path: Path, capsys: Output) -> None:
-    faces = [load_photo(path).pixels for path in sorted((SAMPLE / "Mira_Solene").iterdir())[:2]]
+    faces = [
+        load_photo(path).pixels for path in sorted((SAMPLE / "val" / "Mira_Solene").iterdir())[:2]
+    ]
     beside = np.concatenate([np.pad(faces[0], ((0, 0), (0, 200), (0, 0))), faces[1]], axis=1)
     photo = save(tmp_path / "two" / "Mira" / "both.png", beside)
     assert run(["index", str(photo.parents[1]), "-g", str(tmp_path / "g")]) == 0
@@ -431,7 +431,9 @@ def test_an_output_that_is_full(gallery: str, photos: Path) -> None:
 
 def test_a_photo_without_a_face_says_so_everywhere(tmp_path: Path, capsys: Output) -> None:
     gallery = str(tmp_path / "g")
-    assert run(["enroll", "Mira", str(SAMPLE / "Mira_Solene" / "05.jpg"), "-g", gallery]) == 0
+    assert (
+        run(["enroll", "Mira", str(SAMPLE / "val" / "Mira_Solene" / "05.jpg"), "-g", gallery]) == 0
+    )
     nobody = str(save(tmp_path / "nobody.png", scene(300, 300, 5)))
     capsys.readouterr()
     command = ["query", nobody, "-g", gallery]

@@ -15,8 +15,8 @@ from facedb.encoder import Encoder
 from facedb.enrollment import NO_FACE, Progress, Refusal
 from facedb.faces import Detector
 from facedb.photos import PersonPhoto
-from facedb.pipeline import encode_photos
-from facedb.quality import UNRECOGNISABLE, QualityModel
+from facedb.pipeline import encode_photos, quality_model
+from facedb.quality import UNRECOGNISABLE
 from facedb.store import Measurements, StoredProbe
 from facedb.types import Box, Embeddings
 
@@ -103,7 +103,7 @@ def read_samples(
         if probe is not None and probe.vector is not None:
             vectors[row] = probe.vector
     shown = np.array([p is not None and p.vector is not None for _, _, p in found], dtype=np.bool_)
-    model = QualityModel.of(eyes.encoder.card)
+    model = quality_model(eyes.detector, eyes.encoder)
     lost = shown & model.cannot_tell(vectors) if model is not None else np.zeros_like(shown)
     return Samples(
         names,
