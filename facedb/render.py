@@ -123,7 +123,7 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
         looks = counted(len(report.lookalikes), "enrolled face looks", "enrolled faces look")
         lines.append(
             f"{looks} like somebody else and unlike the person's other photos (a wrong folder, or "
-            "a bystander?):"
+            "a bystander?); move or crop the file, and index again with --prune:"
         )
         lines += _some(
             [
