@@ -30,7 +30,7 @@ LAYERS = [
     ["lookalikes", "pipeline", "training", "study"],
     ["outcome"],
     ["moves"],
-    ["enrollment", "people", "reencode", "export", "describe", "answers"],
+    ["opened", "enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],
     ["evaluation", "picture"],
