@@ -13,9 +13,7 @@ from facedb.faces import Detector
 from facedb.gallery import Gallery
 from facedb.lookalikes import lookalikes
 from facedb.moves import Enrolled, add_moves, vanished
-from facedb.outcome import IndexReport as IndexReport
-from facedb.outcome import PoorFace
-from facedb.outcome import Refusal as Refusal
+from facedb.outcome import IndexReport, PoorFace, Refusal
 from facedb.photos import (
     PeopleWalk,
     PersonPhoto,
@@ -126,7 +124,10 @@ def enroll_photos(
 
 
 def barren(
-    encoder: Encoder, detector: Detector, walk: PeopleWalk | PhotoWalk
+    encoder: Encoder,
+    detector: Detector,
+    walk: PeopleWalk | PhotoWalk,
+    progress: Progress | None = None,
 ) -> IndexReport | None:
     """The report where no photo can be enrolled; None as soon as one can.
 
@@ -138,10 +139,12 @@ def barren(
     paths = [os.path.abspath(path) for path in found]
     for part in (paths[:1], paths[1:]):  # mostly the first shows somebody: no more are read twice
         for result in encode_photos(part, detector, encoder):
-            reason = result.reason or _unusable(result)
+            reason = result.reason or unusable(result)
             if reason is None:
                 return None
             report.refused.append(Refusal(result.path, reason))
+            if progress is not None:
+                progress(len(report.refused) - len(walk.skipped), len(paths))
     report.refused.sort(key=lambda refusal: refusal.path)
     report.seconds = time.monotonic() - began
     return report
@@ -186,6 +189,7 @@ class _Enroller:
         self._known = known
         self._replacing = replacing
         self._batch: list[_Read] = []
+        self._again: list[PersonPhoto] = []
         self.elsewhere: dict[str, Enrolled] = {}
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
@@ -212,6 +216,9 @@ class _Enroller:
         finally:
             # An interrupted run keeps what it has encoded.
             self._commit()
+        again, self._again = self._again, []
+        if again:
+            self.run(again, None)
 
     def _commit(self) -> None:
         batch, self._batch = self._batch, []
@@ -248,8 +255,12 @@ class _Enroller:
             reason = result.reason
             if result.sha256 is not None:
                 owner = owners.get(result.sha256)
+                if owner is None and result.known:
+                    # It was enrolled when it was read, by a file that shows another photo now.
+                    self._again.append(entry)
+                    continue
                 if owner is None:
-                    reason = _unusable(result)
+                    reason = unusable(result)
                 if owner is None and reason is None:
                     owners[result.sha256] = person
                     templates.append(_template(entry.identity, result))
@@ -303,7 +314,7 @@ class _Enroller:
         ]
 
 
-def _unusable(result: Encoded) -> str | None:
+def unusable(result: Encoded) -> str | None:
     """Why a photo that was read cannot be enrolled, or None."""
     if not result.faces:
         return NO_FACE

@@ -30,7 +30,7 @@ from facedb.enrollment import (
     enroll_photos,
     index_folder,
 )
-from facedb.errors import InputError
+from facedb.errors import GalleryMissing, InputError
 from facedb.faces import open_detector
 from facedb.opened import DEFAULT_GALLERY, Opened
 from facedb.operating import shipped
@@ -40,7 +40,7 @@ from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_peopl
 from facedb.pinning import new_pin
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.settings import Settings, check_threshold, check_word
+from facedb.settings import Settings, check_fpir, check_threshold, check_word
 from facedb.store import Measurements
 from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
@@ -94,7 +94,7 @@ class FaceDB(Opened):
         top = os.path.abspath(folder)
         if not os.path.isdir(top):
             raise InputError(_no_folder(os.fspath(folder)))
-        if not self.exists and (report := self._make_for(walk_people(top))) is not None:
+        if not self.exists and (report := self._make_for(walk_people(top), progress)) is not None:
             return report
         return index_folder(
             self.gallery,
@@ -119,7 +119,7 @@ class FaceDB(Opened):
         if not isinstance(name, str):
             raise InputError(f"name={name!r}: a person needs a name, as text")
         name, paths = checked_name(name), list(_paths(photos))
-        if not self.exists and (report := self._make_for(walk_photos(paths))) is not None:
+        if not self.exists and (report := self._make_for(walk_photos(paths), progress)) is not None:
             return report
         return enroll_photos(
             self.gallery,
@@ -219,11 +219,12 @@ class FaceDB(Opened):
             keep: keep the strangers' embeddings in the gallery, so that doing it again is quick.
 
         Raises:
-            InputError: the strangers are too few, or nobody is enrolled.
+            InputError: the strangers are too few, nobody is enrolled, or `fpir` is no such share.
         """
         from facedb.evaluation.calibrate import calibrate
         from facedb.evaluation.samples import Eyes
 
+        check_fpir(fpir)
         folder, eyes = None, None
         if strangers is not None:
             kept = Measurements(self.gallery.store) if keep else None
@@ -251,7 +252,8 @@ class FaceDB(Opened):
         gallery's. The old templates answer until all new ones are there.
 
         Args:
-            drop_missing: drop templates whose photo is gone, has changed or shows no face.
+            drop_missing: drop templates whose photo is gone, has changed, or shows no face that can
+                be made out.
 
         Raises:
             InputError: there are such templates, and they are not to be dropped.
@@ -284,18 +286,27 @@ class FaceDB(Opened):
     def _answers(
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
-        by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
+        try:
+            found = self._found(encoded, k, threshold)
+        except GalleryMissing:  # another was put in its place meanwhile, or none
+            found = self._found(encoded, k, threshold)
         return [
             answer if answer.faces or answer.reason else replace(answer, reason=NO_FACE)
-            for answer in answers(encoded, self.gallery, by, self.settings.aggregation, k)
+            for answer in found
         ]
 
-    def _make_for(self, walk: PeopleWalk | PhotoWalk) -> IndexReport | None:
+    def _found(self, encoded: list[Encoded], k: int, threshold: float | None) -> list[PhotoAnswer]:
+        by = self.operating if threshold is None else replace(self.operating, threshold=threshold)
+        return answers(encoded, self.gallery, by, self.settings.aggregation, k)
+
+    def _make_for(
+        self, walk: PeopleWalk | PhotoWalk, progress: Progress | None
+    ) -> IndexReport | None:
         """Make the gallery for these photos; if none can be enrolled, the report, and no gallery.
 
         Removing an empty one would be no way: another process may be enrolling into it.
         """
-        report = barren(self.encoder, self.detector, walk)
+        report = barren(self.encoder, self.detector, walk, progress)
         if report is None:
             self._make()
         return report
@@ -341,4 +352,11 @@ def _paths(given: Paths) -> Iterator[str]:
         given = [given]
     if isinstance(given, bytes) or not isinstance(given, Iterable):
         raise InputError(f"a {type(given).__name__} is no file: give paths of files or folders")
-    return (os.fspath(path) for path in given)
+    return map(_path, given)
+
+
+def _path(path: object) -> str:
+    found = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(found, str):
+        raise InputError(f"a {type(path).__name__} is no path of a file or folder")
+    return found

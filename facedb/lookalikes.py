@@ -53,7 +53,9 @@ def _unlike_their_own(
     owners = np.array([known.get(number, -1) for number in template_ids.tolist()], dtype=np.int64)
     odd = np.zeros(len(owners), dtype=np.bool_)
     people = np.unique(owners[owners >= 0])
-    places, theirs = gallery.vectors_of(people)
+    # Of the store: what the gallery has in memory is as of its last search.
+    stored, theirs = gallery.store.vectors_of(people.tolist())
+    places = np.searchsorted(people, stored)
     starts = np.searchsorted(places, np.arange(len(people) + 1))
     order = np.argsort(owners, kind="stable")
     rows = np.split(order, np.searchsorted(owners[order], people))[1:]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from facedb.outcome import IndexReport, Moved, WithTwo
-from facedb.photos import PeopleWalk
+from facedb.photos import PeopleWalk, reasons
 from facedb.store import FileRow, Store
 
 
@@ -19,9 +19,12 @@ class Enrolled(NamedTuple):
 
 
 def vanished(walk: PeopleWalk, known: dict[str, FileRow]) -> list[FileRow]:
-    """Remembered files that are gone; a folder that could not be read hides its files only."""
+    """Remembered files that are gone; a folder that could not be read hides its files only.
+
+    One that holds no photos any more hides nothing.
+    """
     walked = {entry.path for entry in walk.entries}
-    hidden = tuple(item.path + os.sep for item in walk.skipped)
+    hidden = tuple(item.path + os.sep for item in walk.skipped if item.reason != reasons.NO_PHOTOS)
     return [
         row
         for row in known.values()
@@ -51,7 +54,7 @@ def add_moves(
     moved: dict[tuple[str, str], list[str]] = {}
     for path, photo in sorted(elsewhere.items()):
         others = paths.get(photo.sha256, [])
-        there = sorted(other for other in others if other in walked)
+        there = sorted(other for other in others if other in walked and other != path)
         if there:
             report.with_two.append(WithTwo(path, there[0], photo.owner))
         elif others and missing.issuperset(others):

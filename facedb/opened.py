@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facedb.encoder import Encoder, open_encoder
+from facedb.errors import EncoderMismatch
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.operating import Operating, operating
@@ -64,11 +65,16 @@ class Opened:
 
     def _opened(self, before: Gallery | None) -> Gallery:
         gallery = Gallery.open(self.folder, self.settings.device)
-        if before is not None:
+        if before is None:
+            return gallery
+        try:
             # Kept where it raises, and so for ever: photos may have been encoded already.
             gallery.store.check_encoder(before.store.pin.made_by)
-            before.close()
-            self._operating = None
+        except EncoderMismatch:
+            gallery.close()
+            raise
+        before.close()
+        self._operating = None
         return gallery
 
     @property

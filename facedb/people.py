@@ -63,8 +63,8 @@ class People:
         )
 
     def refused(self, name: str) -> bool:
-        """Whether files are remembered under this name though nobody of it is enrolled."""
-        return bool(self._gallery.store.files_of([name]))
+        """Whether files are remembered under this name."""
+        return bool(self._gallery.store.files_of([unicodedata.normalize("NFC", name)]))
 
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
@@ -136,7 +136,7 @@ class People:
         """Every remembered file of a person, or of a name under which nobody is enrolled."""
         store = self._gallery.store
         if person is None:
-            return set(store.files_of([name]))
+            return set(store.files_of([unicodedata.normalize("NFC", name)]))
         photos = {template.photo for template in store.templates_of(person.identity_id)}
         return (photos | set(store.files_of([person.name, *person.aliases]))) - {""}
 

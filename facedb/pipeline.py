@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class Encoded:
         faces_found: how many the detector found.
         embeddings: float32[len(faces), d] unit rows.
         qualities: of the faces, or none where the encoder's card can't tell.
+        known: whether it was one of those that need no faces, and so was not looked at.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Encoded:
     faces_found: int
     embeddings: Embeddings = field(repr=False)
     qualities: tuple[Quality, ...] = ()
+    known: bool = False
 
 
 def encode_photos(
@@ -101,29 +103,49 @@ def _encode(
     known: Container[str],
 ) -> list[Encoded]:
     seen = [_look(path, detector, which, known) for path in paths]
-    every = [face for _, _, faces, _ in seen for face in faces]
+    every = [face for one in seen for face in one.faces]
     embeddings = encoder.embed(_crops(every, encoder))
     qualities = _qualities(every, embeddings, quality_model(detector, encoder))
     results: list[Encoded] = []
     start = 0
-    for path, (digest, reason, faces, found) in zip(paths, seen, strict=True):
-        its = slice(start, start + len(faces))
-        start += len(faces)
-        results.append(Encoded(path, digest, reason, faces, found, embeddings[its], qualities[its]))
+    for path, one in zip(paths, seen, strict=True):
+        its = slice(start, start + len(one.faces))
+        start += len(one.faces)
+        results.append(
+            Encoded(
+                path,
+                one.sha256,
+                one.reason,
+                one.faces,
+                one.found,
+                embeddings[its],
+                qualities[its],
+                one.known,
+            )
+        )
     return results
 
 
-def _look(
-    path: str, detector: Detector, which: Which, known: Container[str]
-) -> tuple[str | None, str | None, tuple[Face, ...], int]:
+class _Seen(NamedTuple):
+    """What of `Encoded` is told without the encoder."""
+
+    sha256: str | None
+    reason: str | None = None
+    faces: tuple[Face, ...] = ()
+    found: int = 0
+    known: bool = False
+
+
+def _look(path: str, detector: Detector, which: Which, known: Container[str]) -> _Seen:
     try:
         photo = load_photo(path)
     except PhotoError as error:
-        return None, error.reason, (), 0
+        return _Seen(None, error.reason)
     if photo.sha256 in known:
-        return photo.sha256, None, (), 0
+        return _Seen(photo.sha256, known=True)
     found = detector.detect(photo)
-    return photo.sha256, None, tuple(found[:1] if which == "largest" else found), len(found)
+    faces = tuple(found[:1] if which == "largest" else found)
+    return _Seen(photo.sha256, None, faces, len(found))
 
 
 def quality_model(detector: Detector, encoder: Encoder) -> QualityModel | None:

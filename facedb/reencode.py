@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facedb.encoder import Encoder
-from facedb.enrollment import COMMIT_SECONDS, NO_FACE, Progress, Refusal
+from facedb.enrollment import COMMIT_SECONDS, Progress, unusable
 from facedb.errors import InputError
 from facedb.faces import Detector
+from facedb.outcome import Refusal
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import NewTemplate, Pin, Store, StoredTemplate
 
@@ -113,7 +114,7 @@ def _reason(template: StoredTemplate, result: Encoded) -> str | None:
         (lambda: not template.photo, UNKNOWN),
         (lambda: result.reason is not None, result.reason or ""),
         (lambda: result.sha256 != template.sha256, CHANGED),
-        (lambda: not result.faces, NO_FACE),
+        (lambda: unusable(result) is not None, unusable(result) or ""),
     )
     return next((words for failed, words in checks if failed()), None)
 

@@ -102,7 +102,9 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
     ]
     apart = [f"; {report.removed:,} removed"] if report.removed else []
     if report.skipped:
-        apart.append(f"; {counted(report.skipped, 'other file')} skipped")
+        apart.append(
+            f"; {counted(report.skipped, 'other file or folder', 'other files or folders')} skipped"
+        )
     lines = [
         f"{counted(report.photos, 'photo')} in {report.seconds:.1f} s ({rate:,.0f}/s): "
         + ", ".join(parts)
@@ -122,8 +124,8 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
     if report.lookalikes:
         looks = counted(len(report.lookalikes), "enrolled face looks", "enrolled faces look")
         lines.append(
-            f"{looks} like somebody else and unlike the person's other photos (a wrong folder, or "
-            "a bystander?); move or crop the file, and index again with --prune:"
+            f"{looks} like somebody else and unlike the person's other photos: a wrong person, or "
+            "a bystander?" + " Move or crop the file, and index again with --prune:" * bool(folder)
         )
         lines += _some(
             [

@@ -177,7 +177,11 @@ def _failure_lines(report: EvaluationReport) -> list[str]:
 
 def _unread_lines(report: EvaluationReport | CalibrationReport) -> list[str]:
     refused = len(report.refused)
-    return [f"{counted(refused, 'photo')} showed no face or could not be read"] if refused else []
+    return (
+        [f"{counted(refused, 'photo')} could not be read, or showed no face that can be made out"]
+        if refused
+        else []
+    )
 
 
 def calibration_text(report: CalibrationReport) -> str:

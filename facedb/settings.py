@@ -48,15 +48,20 @@ class Settings:
         ):
             check_word(name, value, words)
         check_threshold(self.threshold)
-        fpir = self.fpir
-        if fpir is not None and not (isinstance(fpir, Real) and 0.0 < fpir < 1.0):
-            raise InputError(f"fpir={fpir!r}: a share between 0 and 1")
+        if self.fpir is not None:
+            check_fpir(self.fpir)
 
 
 def check_word(name: str, value: object, words: Sequence[str]) -> None:
     """InputError where a value is none of its words."""
     if value not in words:
         raise InputError(f"{name}={value!r}: it is one of {', '.join(words)}")
+
+
+def check_fpir(fpir: object) -> None:
+    """InputError where it is no share in (0, 1)."""
+    if not (isinstance(fpir, Real) and 0.0 < float(fpir) < 1.0):
+        raise InputError(f"fpir={fpir!r}: a share between 0 and 1")
 
 
 def check_threshold(threshold: object) -> None:

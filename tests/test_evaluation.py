@@ -21,7 +21,7 @@ from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
 from facedb.evaluation import curves, metrics
-from facedb.evaluation.intervals import bootstrap, rule_of_three, share_interval
+from facedb.evaluation.intervals import bootstrap, share_interval
 from facedb.evaluation.protocol import EvaluationOptions, evaluate, run_evaluation
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Probes, Templates, search
@@ -276,8 +276,7 @@ def test_dir_is_no_surer_than_its_people_allow(paper: Trial) -> None:
     assert found.high >= wilson_by_bisection(2 / 5, 3, upper=True) - 1e-6
 
 
-def test_rule_of_three_and_bootstrap() -> None:
-    assert rule_of_three(300) == 0.01
+def test_bootstrap_by_person() -> None:
     # 200 people, one photo each, half of them right: the binomial says 0.5 +- 1.96 * 0.0354.
     hits = np.arange(200) % 2 == 0
     low, high = share_interval(hits, np.arange(200))

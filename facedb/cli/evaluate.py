@@ -82,6 +82,10 @@ def evaluate_command(
     with options.open() as db, progress_bar("evaluating") as progress:
         options.say_if_missing(db)
         report, trial = run_evaluation(db, folder, chosen, progress)
+        for refusal in report.refused:
+            click.echo(f"no template: {refusal.path}: {refusal.reason}", err=True)
+        click.echo(as_json("evaluate", report) if options.as_json else evaluation_text(report))
+        # Now: a file that cannot be written must not cost the figures.
         if page is not None:
             from facedb.evaluation.report import write_report
 
@@ -90,7 +94,4 @@ def evaluate_command(
             from facedb.evaluation.scores import write_scores
 
             write_scores(trial, report.threshold, scores)
-    for refusal in report.refused:
-        click.echo(f"no template: {refusal.path}: {refusal.reason}", err=True)
-    click.echo(as_json("evaluate", report) if options.as_json else evaluation_text(report))
     return 0

@@ -49,7 +49,7 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
     with options.open() as db, progress_bar("indexing") as progress:
         report = db.index_folder(folder, prune=prune, progress=progress)
     code = _show(options, report, strict, folder)
-    if not report.people:
+    if not report.people and not report.removed:
         raise InputError(f"{folder}: nobody was enrolled; {_way_out(folder, report)}")
     return code
 

@@ -76,7 +76,7 @@ def facedb() -> None:
 
     A gallery is a folder, by default ./facedb.gallery; name another with -g or FACEDB_GALLERY.
 
-    Exit codes: 0 done, 1 failure, 2 usage, 3 not identified (query --exit-code), 4 input,
+    Exit codes: 0 done, 1 failure, 2 usage, 3 not identified (with --exit-code), 4 input,
     5 gallery, 6 encoder.
     """
 

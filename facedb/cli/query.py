@@ -162,7 +162,7 @@ def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
 @click.command("compare")
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
-@click.option("--exit-code", is_flag=True, help="Exit with 3 when they are different people.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 unless they are one person.")
 @shared
 @model_options
 @partial(threshold_option, default="the encoder's for a gallery of one person")

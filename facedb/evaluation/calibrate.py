@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedb.aggregation import Aggregation
-from facedb.enrollment import Progress, Refusal
+from facedb.enrollment import Progress
 from facedb.errors import InputError
 from facedb.evaluation.intervals import Interval, share_interval
 from facedb.evaluation.samples import Eyes, Samples, read_samples
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_in, run_trial
 from facedb.gallery import Gallery
+from facedb.outcome import Refusal
 from facedb.photos import PersonPhoto, walk_people
 from facedb.photos.reasons import NO_PERSON
 from facedb.store import Measurements, OperatingPoint
@@ -35,7 +36,7 @@ class CalibrationReport:
         strangers, strangers_photos: how many people and photos it was measured on.
         held_out: whether these were the gallery's own people, held out in turn.
         enrolled: photos left out, since they or their person are enrolled.
-        refused: photos that show no face or could not be read; they are not counted.
+        refused: photos that could not be read, or show no usable face; they are not counted.
         seconds: wall time.
     """
 

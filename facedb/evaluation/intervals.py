@@ -28,17 +28,6 @@ class Interval(NamedTuple):
         return Interval(min(self.low, other.low), max(self.high, other.high))
 
 
-def rule_of_three(people: int) -> float:
-    """The largest rate, at 95 % confidence, of what never happened to so many people: 3 / n.
-
-    Hanley and Lippman-Hand, JAMA 249(13), 1983: (1 - rate)^n = 0.05.
-
-    >>> rule_of_three(300)
-    0.01
-    """
-    return min(1.0, 3.0 / people) if people > 0 else 1.0
-
-
 def wilson(share: float, people: int) -> Interval:
     """The rates that a share of so many people is no surprise for, at 95 %: the score interval.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from facedb import __version__
 from facedb.aggregation import Aggregation
-from facedb.enrollment import Progress, Refusal
+from facedb.enrollment import Progress
 from facedb.errors import InputError
 from facedb.evaluation import figures
 from facedb.evaluation.calibrate import photos_digest
@@ -25,6 +25,7 @@ from facedb.evaluation.splits import Split, once, rows_of, split_digest, split_o
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, run_trial, tried_in
 from facedb.identify import FaceDB
 from facedb.operating import shipped
+from facedb.outcome import Refusal
 from facedb.store import Measurements
 
 _logger = logging.getLogger("facedb")
@@ -71,7 +72,7 @@ class EvaluationReport:
         aggregation: how the distances to a person's templates became one.
         encoder, encoder_fingerprint, detector: what was measured.
         gallery_sha256, probes_sha256: digests of the photos, see `photos_digest`.
-        refused: photos that showed no face or could not be read. A mated one counts as a miss
+        refused: photos that could not be read, or show no usable face. A mated one counts as a miss
             (failure to acquire), a non-mated one as a stranger turned away.
         enrolled: photos left out, since they are in the gallery themselves.
         trained_on: photos left out, since the encoder was trained on them.

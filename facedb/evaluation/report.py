@@ -253,7 +253,7 @@ def _settings(report: EvaluationReport) -> list[str]:
         ("photos of probes", f"<code>{report.probes_sha256}</code>"),
         ("left out", f"{report.enrolled:,} enrolled themselves, {report.trained_on:,} trained on"),
         ("failures to enroll", f"{report.failures_to_enroll:,} of {report.identities:,} people"),
-        ("without a face, or unreadable", f"{len(report.refused):,}: they count as misses"),
+        ("unreadable, or without a usable face", f"{len(report.refused):,}: they count as misses"),
         ("took", f"{report.seconds:.1f} s"),
     ]
     lines = ["<h2>Settings</h2><div class='scroll'><table><tbody>"]

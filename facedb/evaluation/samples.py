@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder
-from facedb.enrollment import NO_FACE, Progress, Refusal
+from facedb.enrollment import NO_FACE, Progress
 from facedb.faces import Detector
+from facedb.outcome import Refusal
 from facedb.photos import PersonPhoto
 from facedb.pipeline import encode_photos, quality_model
 from facedb.quality import UNRECOGNISABLE
@@ -72,7 +73,7 @@ class Samples:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """The photos that showed no face or could not be read."""
+        """The photos that could not be read, or showed no face that can be made out."""
         found = zip(self.paths, self.reasons, strict=True)
         return tuple(Refusal(path, reason) for path, reason in found if reason is not None)
 

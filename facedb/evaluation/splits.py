@@ -88,11 +88,13 @@ def split_of(samples: Samples, file: str | None, seed: int | None) -> Split:
     """The split stored in `file`; drawn, and stored there, when there is no such file yet.
 
     Raises:
-        InputError: the stored split was drawn by another seed, or names photos that are not among
-            the samples.
+        InputError: nobody has two photos; or the stored split was drawn by another seed, or names
+            photos that are not among the samples.
     """
     if file is None or not os.path.exists(file):
         split = open_set_split(samples, seed)
+        if not split.gallery:
+            raise InputError("a split enrolls people of whom there are two photos; here is nobody")
         if file is not None:
             write_split(split, file)
         return split

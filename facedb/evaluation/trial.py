@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -93,10 +92,8 @@ def tried_in(store: Store) -> Enrolled:
     digests = set(known.digests.tolist())
     failed = [
         (row.identity, row.sha256 or row.path)
-        for row in store.files_under(os.sep).values()
-        if row.reason is not None
-        and not row.reason.startswith(SAME_PHOTO)
-        and row.sha256 not in digests
+        for row in store.files_left_out()
+        if not (row.reason or "").startswith(SAME_PHOTO) and row.sha256 not in digests
     ]
     new = sorted({name for name, _ in failed} - known.leads_to.keys())
     names = np.array([*known.names.tolist(), *new], dtype=np.str_)

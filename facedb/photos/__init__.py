@@ -9,6 +9,7 @@ import stat
 import struct
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
@@ -97,13 +98,26 @@ def as_photo(given: PhotoLike) -> Photo:
                 raise PhotoError(given.path, reasons.NOT_PIXELS)
             return given
     if callable(read := getattr(given, "read", None)):
-        data = read(_MOST_BYTES + 1)
-        if isinstance(data, bytes):
-            return photo_from_bytes(data)
-        raise InputError("a stream of text is no photo: open the file with mode 'rb'")
+        return photo_from_bytes(_drained(read))
     raise InputError(
         f"a {type(given).__name__} is no photo: give a file, its bytes, or uint8[H, W, 3] pixels"
     )
+
+
+def _drained(read: Callable[[int], object]) -> bytes:
+    """What a stream holds, of which a single read may give a part; no more than may be."""
+    parts: list[bytes] = []
+    while sum(map(len, parts)) <= _MOST_BYTES:
+        part = read(_MOST_BYTES + 1)
+        if not isinstance(part, bytes):
+            raise InputError(
+                f"a stream whose read() gives {type(part).__name__} is no photo: it must give "
+                "bytes (a file is opened with mode 'rb'; of an asynchronous one, await the bytes)"
+            )
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts)
 
 
 def load_photo(path: str | os.PathLike[str], min_side_for_detail: int = DETAIL_SIDE) -> Photo:

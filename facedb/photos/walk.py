@@ -56,8 +56,8 @@ def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
     """List the photos of a folder that holds a sub-folder per person.
 
     Folders inside a person's folder belong to that person. Symlinks are followed, loops cut.
-    Hidden files and folders (a leading dot, Thumbs.db, __MACOSX ...) are passed over silently;
-    everything else that is left out is listed.
+    Hidden files and folders (a leading dot, Thumbs.db, __MACOSX ...) and galleries are passed over
+    silently; everything else that is left out is listed.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -67,7 +67,7 @@ def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
     skipped: list[Skipped] = []
     listing, key = _listing_of_top(top)
     for item in listing:
-        if not _usable(item, skipped):
+        if not _usable(item, skipped) or _is_gallery(item):
             continue
         if not item.is_dir():
             photo = _is_photo_name(item.name)
@@ -119,7 +119,7 @@ def _photos_below(folder: str, skipped: list[Skipped], *above: _Key) -> Iterator
             skipped.append(Skipped(path, reasons.SYMLINK_LOOP))
         seen.add(key)
         for item in listing:
-            if not _usable(item, skipped):
+            if not _usable(item, skipped) or _is_gallery(item):
                 continue
             if item.is_dir():
                 waiting.append((item.path, ancestors | {key}))
@@ -159,6 +159,11 @@ def _usable(item: os.DirEntry[str], skipped: list[Skipped]) -> bool:
             skipped.append(Skipped(item.path, reasons.reason_of(error)))
             return False
     return True
+
+
+def _is_gallery(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder that facedb made, which may well lie beside the photos."""
+    return os.path.isfile(os.path.join(item.path, "gallery.sqlite"))
 
 
 def _is_photo_name(name: str) -> bool:

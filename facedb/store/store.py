@@ -381,6 +381,11 @@ class Store:
         query = sa.select(file_table).where(path >= start, path < after)
         return self._files(query)
 
+    def files_left_out(self) -> list[FileRow]:
+        """What is remembered of the files that could not be enrolled."""
+        query = sa.select(file_table).where(file_table.c.reason.is_not(None))
+        return list(self._files(query).values())
+
     def files_at(self, paths: Sequence[str]) -> dict[str, FileRow]:
         """path -> what is remembered of the file, for those of `paths` that are."""
         found: dict[str, FileRow] = {}
