@@ -113,6 +113,8 @@ def test_calibrate_on_strangers_and_decide_by_it(
         _ = facedb.open(db.folder, Settings(fpir=0.01)).threshold
     # It hangs on the aggregation.
     assert facedb.open(db.folder, Settings(aggregation="mean")).threshold == db.encoder.threshold
+    assert [db.forget_calibration(), db.forget_calibration()] == [True, False]
+    assert db.threshold == other.threshold == shipped_for(6)
 
 
 def test_the_commands(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
