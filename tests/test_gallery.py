@@ -60,6 +60,13 @@ from facedb.types import Face
 TESTS = Path(__file__).parent
 
 
+@pytest.fixture
+def large_files(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    """Where `large`, every index file counts as too large to be read whole at each opening."""
+    if large:
+        monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", 0)
+
+
 def index_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("index-*"))
 
@@ -207,14 +214,14 @@ def test_a_person_enrolled_while_somebody_searches(
 
 
 @pytest.mark.parametrize(
-    ("read", "verified"),
+    ("read", "large"),
     # The vectors of a large index file are not trusted: they are read from the store.
-    [("owners_of", 1 << 28), ("vectors_at", 0)],
+    [("owners_of", False), ("vectors_at", True)],
 )
+@pytest.mark.usefixtures("large_files")
 def test_a_person_removed_while_somebody_searches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, verified: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str
 ) -> None:
-    monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", verified)
     filled(tmp_path / "g", 4, 2).close()
     gallery = Gallery.open(tmp_path / "g")
     other, left = People(Gallery.open(tmp_path / "g")), ["person001"]
@@ -387,22 +394,17 @@ def test_ids_are_never_used_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "verified"),
+    ("harm", "large"),
     [
-        *((harm, 1 << 28) for harm in ("missing", "torn", "flipped", "foreign", "older", "empty")),
-        # Of a large file only the end is read.
-        ("foreign", 0),
-        ("older", 0),
+        *((harm, False) for harm in ("missing", "torn", "flipped", "foreign", "older", "empty")),
+        ("foreign", True),
+        ("older", True),
     ],
 )
+@pytest.mark.usefixtures("large_files")
 def test_bad_index_file_is_set_aside_and_rebuilt(
-    tmp_path: Path,
-    harm: str,
-    verified: int,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", verified)
     folder = tmp_path / "g"
     filled(folder).close()
     (file,) = index_files(folder)
@@ -485,11 +487,9 @@ def test_rebuild_as_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert load(str(file)).kind == "ivf"
 
 
-@pytest.mark.parametrize("verified", [1 << 28, 0])
-def test_check_finds_a_wrong_vector(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verified: int
-) -> None:
-    monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", verified)
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.usefixtures("large_files")
+def test_check_finds_a_wrong_vector(tmp_path: Path) -> None:
     gallery = filled(tmp_path / "g")
     (file,) = index_files(tmp_path / "g")
     data = bytearray(file.read_bytes())

@@ -37,7 +37,8 @@ def test_a_stranger_without_a_face_is_turned_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fpir", "expected"), [(0.0, 0.2), (0.1, 0.2), (0.2, 0.3), (0.4, 0.3), (0.6, 0.5), (0.8, 0.7)]
+    ("fpir", "expected"),
+    [(0.0, 0.2), (0.1, 0.2), (0.2, 0.3), (0.35, 0.3), (0.4, 0.3), (0.6, 0.5), (0.8, 0.7)],
 )
 def test_threshold_holds_what_it_promises(fpir: float, expected: float) -> None:
     strangers = np.array([0.7, 0.3, 0.5, 0.5, 0.9])
