@@ -233,11 +233,9 @@ class _Enroller:
         self._count(rows, templates, batch)
 
     def _replaced(self, rows: list[FileRow]) -> list[str]:
-        """Digests that a file no longer has; what cannot be read any more replaces nothing."""
+        """Digests that a file no longer has; one that cannot be read any more keeps its own."""
         before = [
-            (self._known[row.path].sha256, row.sha256)
-            for row in rows
-            if row.path in self._known and row.reason is None
+            (self._known[row.path].sha256, row.sha256) for row in rows if row.path in self._known
         ]
         return [old for old, new in before if old is not None and old != new]
 

@@ -229,15 +229,11 @@ class FaceDB(Opened):
         if strangers is not None:
             kept = Measurements(self.gallery.store) if keep else None
             folder, eyes = os.fspath(strangers), Eyes(self.detector, self.encoder, kept)
-        report = calibrate(self.gallery, eyes, folder, fpir, self.settings.aggregation, progress)
-        self._operating = None
-        return report
+        return calibrate(self.gallery, eyes, folder, fpir, self.settings.aggregation, progress)
 
     def forget_calibration(self) -> bool:
         """Decide by the encoder's own threshold again; whether there was a calibration."""
-        dropped = Measurements(self.gallery.store).drop_operating_points()
-        self._operating = None
-        return dropped > 0
+        return Measurements(self.gallery.store).drop_operating_points() > 0
 
     def info(self) -> GalleryInfo:
         """What the gallery holds and was made with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -65,6 +66,7 @@ def test_too_few_strangers_prove_nothing() -> None:
 
 def test_words() -> None:
     assert in_words(0.025, 400) == "1 stranger in 40 comes this close"
+    assert in_words(0.5, 400) == "1 stranger in 2 comes this close"
     assert in_words(0.0, 3000) == "none of 3,000 strangers came this close"
     assert in_words(0.8, 400) == "most strangers come this close"
 
@@ -111,6 +113,8 @@ def test_calibrate_on_strangers_and_decide_by_it(
         _ = facedb.open(db.folder, Settings(fpir=0.01)).threshold
     # It hangs on the aggregation.
     assert facedb.open(db.folder, Settings(aggregation="mean")).threshold == db.encoder.threshold
+    assert [db.forget_calibration(), db.forget_calibration()] == [True, False]
+    assert db.threshold == other.threshold == shipped_for(6)
 
 
 def test_the_commands(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
@@ -125,7 +129,7 @@ def test_the_commands(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
     assert "10 % or more" in refused
     assert run(["calibrate", "-g", gallery]) == 2
     assert run(["calibrate", str(folder), "--leave-out", "-g", gallery]) == 2
-    assert run(["query", photo, "-g", gallery, "-t", "0.5", "--fpir", "0.1"]) == 2
+    assert run(["query", photo, "-g", gallery, "-t", "0", "--fpir", "0.1"]) == 2
     capsys.readouterr()
     assert run(["calibrate", str(folder), "-g", gallery, "--fpir", "0.1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -158,9 +162,11 @@ def test_enrolled_photos_and_people_are_no_strangers(db: FaceDB, tmp_path: Path)
     shutil.copy(tmp_path / "train" / "Person 0" / "0000.png", folder / "known.png")
     save(folder / "Person 1" / "new.png", scene(48, 48, 900))
     save(folder / "Somebody" / "a.png", scene(48, 48, 901))
+    save(folder / "Somebody" / "distortion" / "a_foggy.png", scene(48, 48, 902))
     (folder / "broken.png").write_bytes(b"")
     report = db.calibrate(folder, fpir=0.3)
-    assert (report.strangers, report.enrolled, len(report.refused)) == (11, 2, 1)
+    assert (report.strangers, report.strangers_photos) == (11, 11)
+    assert (report.enrolled, len(report.refused)) == (2, 1)
 
 
 def test_leave_out_holds_people_out_in_turn(tmp_path: Path) -> None:
@@ -270,10 +276,15 @@ def _version(file: Path) -> int:
 
 
 def test_reencoding_drops_what_was_measured(db: FaceDB, tmp_path: Path) -> None:
-    db.calibrate(strangers(tmp_path / "strangers", 30), fpir=0.1, keep=True)
+    folder = strangers(tmp_path / "strangers", 30)
+    db.calibrate(folder, fpir=0.1, keep=True)
+    kept = Measurements(db.gallery.store)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()]
     assert db.operating.calibrated is not None
+    assert len(kept.probes(digests)) == 30
     db.reencode()
     assert db.operating.calibrated is None
+    assert kept.probes(digests) == {}
 
 
 def test_stored_and_read_again(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import facedb
 from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
 from facedb.photos import load_photo
+from facedb.render import as_json
 
 Output = pytest.CaptureFixture[str]
 SAMPLE = Path(__file__).resolve().parents[1] / "data"
@@ -222,6 +223,8 @@ def test_query_text(gallery: str, photos: Path, capsys: Output) -> None:
         "    1. 0.000  Person 2  accepted  (none of 2,854 strangers came this close)"
     )
     assert len(lines) == 4
+    assert run(["query", photo, "-g", gallery, "-t", "2.0", "--k", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("  near")
 
 
 def test_query_json_is_the_dataclass(gallery: str, photos: Path, capsys: Output) -> None:
@@ -254,6 +257,7 @@ def test_query_answers_the_good_photos_and_lists_the_bad(
     assert [answer["path"] for answer in answers] == [good[0], "no.jpg", good[1]]
     assert [answer["reason"] for answer in answers] == [None, "no such file", None]
     assert "left out: no.jpg: no such file" in err
+    assert run(["query", good[0], "no.jpg", "-g", gallery, "--exit-code"]) == 4
 
 
 def test_query_csv(gallery: str, photos: Path, capsys: Output) -> None:
@@ -354,7 +358,7 @@ def test_people_commands(gallery: str, capsys: Output) -> None:
 
 
 def test_remove_asks_by_the_persons_own_name(
-    gallery: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    gallery: str, photos: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(["people", "rename", "Person 0", "Ada Lovelace", "-g", gallery]) == 0
     capsys.readouterr()
@@ -376,6 +380,12 @@ def test_remove_asks_by_the_persons_own_name(
     assert capsys.readouterr().out == "removed Ada Lovelace: 2 templates\n"
     assert run(command) == 5  # without asking
     assert len(asked) == 2
+    (photos / "Nobody").mkdir()
+    (photos / "Nobody" / "a.png").write_bytes(b"")
+    assert run(["index", str(photos), "-g", gallery]) == 0
+    answers.append("n")
+    assert run(["people", "remove", "Nobody", "-g", gallery]) == 1
+    assert "remove Nobody and all that is theirs (0 templates)?" in asked[2]
 
 
 def test_enroll_nobody_or_somebody_nearly_named(
@@ -390,6 +400,7 @@ def test_enroll_nobody_or_somebody_nearly_named(
     again = save(tmp_path / "again.png", scene(48, 48, 78))
     assert run(["enroll", "Person 0", str(again), "-g", gallery]) == 0
     assert "merge" not in capsys.readouterr().err
+    assert run(["enroll", "Person 0", str(again), missing, "-g", gallery]) == 0
 
 
 def test_each_schema_has_one_shape(gallery: str, capsys: Output) -> None:
@@ -502,13 +513,13 @@ def test_evaluate_counts_mated_and_strangers(gallery: str, tmp_path: Path, capsy
         save(folder / f"Person {number}" / "new.png", brighter)
     save(folder / "Stranger" / "s.png", np.full((48, 48, 3), (255, 0, 255), dtype=np.uint8))
     save(folder / "Person 5" / "old.png", scene(48, 48, 5))
-    command = ["evaluate", str(folder), "-g", gallery, "--k", "1,3", "-t", "0.0"]
+    command = ["evaluate", str(folder), "-g", gallery, "--k", "3,1,3", "-t", "0.0"]
     assert run([*command, "--json"]) == 0
     report = only_json(capsys)
     assert (report["protocol"], report["identities"], report["templates"]) == ("gallery", 6, 12)
     # Person 5's photo is in the gallery itself, so it is no probe.
     assert (report["mated"], report["non_mated"], report["enrolled"]) == (4, 1, 1)
-    assert report["rank"] == {"1": 1.0, "3": 1.0}
+    assert list(report["rank"].items()) == [("1", 1.0), ("3", 1.0)]  # type: ignore[attr-defined]
     assert (report["tpir"], report["fpir"]) == (0.0, 0.0)
     assert run([*command[:-1], "2.0"]) == 0
     out, _ = capsys.readouterr()
@@ -669,7 +680,13 @@ def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
     assert run(["gallery", "check", "-g", gallery]) == 0
     assert run(["gallery", "export", str(tmp_path / "out"), "-g", gallery]) == 0
     assert run(["gallery", "export", str(tmp_path / "out.v2"), "-g", gallery]) == 0
-    assert (tmp_path / "out.v2.npz").exists()
+    assert run(["gallery", "export", str(tmp_path / "named.csv"), "-g", gallery]) == 0
+    names = {file.name for file in tmp_path.glob("*.npz")} | {
+        f.name for f in tmp_path.glob("*.csv")
+    }
+    assert names == {
+        f"{stem}.{kind}" for stem in ("out", "out.v2", "named") for kind in ("csv", "npz")
+    }
     with np.load(tmp_path / "out.npz") as data:
         assert data["vectors"].shape == (12, 128)
         np.testing.assert_allclose(np.linalg.norm(data["vectors"], axis=1), 1, atol=1e-6)
@@ -730,6 +747,11 @@ def test_damaged_encoder(photos: Path, tmp_path: Path, capsys: Output) -> None:
     assert run([*command, "--encoder", str(broken)]) == 6
     assert "no encoder bundle here" in capsys.readouterr().err
     assert not (tmp_path / "g").exists()
+
+
+def test_json_has_no_infinity() -> None:
+    line = as_json("x", {"far": float("inf"), "none": float("nan"), "near": 0.0})
+    assert json.loads(line) == {"schema": "facedb.x/1", "far": None, "none": None, "near": 0.0}
 
 
 def test_a_reader_that_goes_away(gallery: str, photos: Path) -> None:

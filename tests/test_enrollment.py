@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,8 +19,10 @@ from crops import CROPS, people_folder, person
 from photos_maker import bad_files, save, scene
 
 import facedb
+from facedb.encoder.bundle import BUNDLED as ENCODER
 from facedb.errors import EncoderMismatch, GalleryMissing, InputError, PhotoError, UnknownIdentity
 from facedb.faces import BUNDLED
+from facedb.gallery import Gallery
 from facedb.identify import FaceDB, Settings
 from facedb.photos import load_photo, reasons
 from facedb.store import FileRow
@@ -68,8 +71,11 @@ def test_indexing_again_encodes_nothing(db: FaceDB, photos: Path) -> None:
     assert db.gallery.store.revision() == revision
 
 
-def test_touched_and_moved_files_keep_their_templates(db: FaceDB, photos: Path) -> None:
+def test_touched_and_moved_files_keep_their_templates(
+    db: FaceDB, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     db.index_folder(photos)
+    monkeypatch.setattr(db.detector, "detect", None)  # nobody looks at them again
     ids = db.gallery.store.identity_ids()[0].tolist()
     os.utime(photos / "Person 1" / "0000.png", ns=(1, 1))
     (photos / "Person 2" / "0000.png").rename(photos / "Person 2" / "renamed.png")
@@ -95,23 +101,28 @@ def test_a_file_that_went_bad_keeps_its_template(db: FaceDB, photos: Path) -> No
 
 
 def test_prune_removes_what_has_vanished_and_nothing_else(
-    db: FaceDB, photos: Path, tmp_path: Path
+    db: FaceDB, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = people_folder(tmp_path / "other", 0)
-    person(other / "Elsewhere", seed=50)
+    monkeypatch.setattr("facedb.store.connection._BLOCK", 2)  # so that three take two statements
     db.index_folder(photos)
-    db.index_folder(other)
+    # Before and after it in the alphabet, and with its name at the beginning.
+    for seed, name in enumerate(("other", "photos 2", "zoo"), start=50):
+        (gone,) = person(tmp_path / name / name.title(), seed, photos=1)
+        db.index_folder(tmp_path / name)
+        gone.unlink()
     shutil.rmtree(photos / "Person 3")
     (photos / "Person 4" / "0000.png").unlink()
     assert db.index_folder(photos).removed == 0
     assert db.index_folder(photos, prune=True).removed == 3
     assert names(db) == {
-        "Elsewhere": 2,
+        "Other": 1,
         "Person 0": 2,
         "Person 1": 2,
         "Person 2": 2,
         "Person 4": 1,
         "Person 5": 2,
+        "Photos 2": 1,
+        "Zoo": 1,
     }
 
 
@@ -203,7 +214,8 @@ def test_a_question_in_other_words(
     for ask in (db.identify, db.identify_photos):
         with pytest.raises(InputError, match=words):
             ask(photo, **wrong)
-    assert db.identify(photo, k=np.int64(1), threshold=np.float32(0))[0].identity == "Ada"
+    (face,) = db.identify(photo, k=np.int64(1), threshold=np.float32(0))
+    assert (face.identity, face.threshold) == ("Ada", 0.0)
 
 
 def test_pixels_and_names_of_another_kind(db: FaceDB, photos: Path) -> None:
@@ -248,20 +260,42 @@ def test_what_is_no_photo_and_nobody_to_name(db: FaceDB, photos: Path) -> None:
 def test_prune_spares_a_folder_that_cannot_be_read(
     db: FaceDB, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    person(photos / "Person 33", 60)
     db.index_folder(photos)
+    shutil.rmtree(photos / "Person 33")
     locked = str(photos / "Person 3")
-    scan = os.scandir
+    scan, exists = os.scandir, os.path.exists
 
     def refuse(path: str) -> object:
         if os.fspath(path) == locked:
             raise PermissionError(13, "Permission denied", locked)
         return scan(path)
 
+    def seems_to_exist(path: str) -> bool:
+        return not os.fspath(path).startswith(locked + os.sep) and exists(path)
+
     monkeypatch.setattr(os, "scandir", refuse)
+    # Where a folder may not be entered, nothing in it seems to be there.
+    monkeypatch.setattr(os.path, "exists", seems_to_exist)
     report = db.index_folder(photos, prune=True)
-    assert report.removed == 0
+    assert report.removed == 2
     assert locked in [refusal.path for refusal in report.refused]
     assert names(db)["Person 3"] == 2
+    assert "Person 33" not in names(db)
+
+
+def test_prune_spares_a_photo_that_is_there_though_not_walked(db: FaceDB, photos: Path) -> None:
+    db.enroll("Ada", save(photos / "loose.png", scene(48, 48, 70)))
+    db.index_folder(photos)
+    assert db.index_folder(photos, prune=True).removed == 0
+    assert names(db)["Ada"] == 1
+
+
+def test_a_photo_is_of_whom_its_folder_names_now(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    report = db.index_folder(photos.parent)  # where all are of one person, "photos"
+    refused = [item.reason for item in report.refused if item.path.startswith(str(photos))]
+    assert refused == [f"the same photo is enrolled as Person {n}" for n in range(6) for _ in "ab"]
 
 
 def test_a_photo_moved_to_another_person_is_theirs_after_prune(db: FaceDB, photos: Path) -> None:
@@ -310,9 +344,23 @@ def test_people_whose_photos_were_all_refused_can_be_removed(db: FaceDB, photos:
     secret.write_bytes(b"no photo")
     db.index_folder(photos)
     assert db.people.remove("Secret Name").templates == 0
-    db.close()
-    contents = b"".join(file.read_bytes() for file in db.folder.iterdir())
-    assert b"Secret Name" not in contents
+    for close in (lambda: None, db.close):
+        close()
+        contents = b"".join(file.read_bytes() for file in db.folder.iterdir())
+        assert b"Secret Name" not in contents
+
+
+def test_refused_photos_under_every_name_are_shown_and_forgotten(db: FaceDB, photos: Path) -> None:
+    broken = [photos / name / "more" / "broken.jpg" for name in ("Person 0", "Person 1")]
+    for file in broken:
+        file.parent.mkdir()
+        file.write_bytes(b"")
+    db.index_folder(photos)
+    db.people.merge("Person 1", "Person 0")
+    assert [row.path for row in db.people.show("Person 0").refused] == [str(f) for f in broken]
+    folders = db.people.remove("Person 0").folders
+    assert {str(file.parent) for file in broken} <= set(folders)
+    assert db.gallery.store.files_of(["Person 0", "Person 1"]) == {}
 
 
 def test_names_in_both_unicode_forms_are_one_person(db: FaceDB, tmp_path: Path) -> None:
@@ -351,12 +399,19 @@ def test_renamed_people_stay_whole_when_indexed_again(db: FaceDB, photos: Path) 
     assert "Person 0" not in names(db)
 
 
-def test_remove_says_which_folders_would_enroll_again(db: FaceDB, photos: Path) -> None:
+def test_remove_says_which_folders_would_enroll_again(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
     db.index_folder(photos)
     removal = db.people.remove("Person 0")
     assert removal.folders == (str(photos / "Person 0"),)
     assert db.remove("Person 5") == 2
     assert db.index_folder(photos).enrolled == 4
+    (file,) = person(tmp_path / "one", 30, photos=1)
+    (tmp_path / "two").mkdir()
+    shutil.copy(file, tmp_path / "two" / "copy.png")
+    db.enroll("Ada", [tmp_path / "one", tmp_path / "two"])
+    assert db.people.remove("Ada").folders == (str(tmp_path / "one"), str(tmp_path / "two"))
     with pytest.raises(UnknownIdentity, match="people list"):
         db.remove("Nobody")
 
@@ -381,6 +436,8 @@ def test_enroll_photos_under_a_name(db: FaceDB, tmp_path: Path) -> None:
     report = db.enroll("Émile 山田", [*files, tmp_path / "missing.jpg"])
     assert (report.enrolled, report.people) == (2, 1)
     assert [refusal.reason for refusal in report.refused] == ["no such file"]
+    assert db.info().waiting == 0
+    assert len(list(db.folder.glob("index-*"))) == 1
     assert db.identify(files[0])[0].identity == "Émile 山田"
     with pytest.raises(InputError, match="needs a name"):
         db.enroll("  ", files)
@@ -417,6 +474,7 @@ def test_a_thousand_photos_with_forty_bad_ones(db: FaceDB, tmp_path: Path) -> No
     assert report.enrolled == 960
     refused = {Path(item.path): item.reason for item in report.refused}
     assert {path: refused.get(path) for path in bad} == bad
+    assert [item.path for item in report.refused] == sorted(item.path for item in report.refused)
     stored = db.gallery.store.files_under(str(top))
     remembered = {path: row.reason for path, row in stored.items() if row.reason}
     assert set(remembered) <= {str(path) for path in bad}
@@ -472,6 +530,32 @@ def test_another_encoder_is_refused(db: FaceDB, photos: Path) -> None:
         facedb.open(db.folder, CROPS).identify(photos / "Person 0" / "0000.png")
 
 
+def other_encoder(folder: Path) -> Settings:
+    """The bundled encoder's graph under another preprocessing: another by its fingerprint."""
+    shutil.copytree(ENCODER, folder)
+    card = json.loads((folder / "encoder.json").read_text())
+    card["name"], card["std"] = "the other", [0.5, 0.5, 0.500001]
+    (folder / "encoder.json").write_text(json.dumps(card))
+    return Settings(encoder=str(folder), detector="none", threshold=0.3)
+
+
+def test_another_encoder_is_refused_where_another_process_made_the_gallery_first(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = facedb.open(tmp_path / "g", other_encoder(tmp_path / "other-encoder"))
+    create = Gallery.create
+
+    def made_meanwhile(*given: Any) -> Gallery:
+        with monkeypatch.context() as patch:
+            patch.setattr(Gallery, "create", create)
+            facedb.open(tmp_path / "g", CROPS).index_folder(photos)
+        return create(*given)
+
+    monkeypatch.setattr(Gallery, "create", made_meanwhile)
+    with pytest.raises(EncoderMismatch, match="were made by encoder"):
+        db.index_folder(photos)
+
+
 def test_another_detector_is_refused_and_the_old_one_is_offered(
     tmp_path: Path, photos: Path
 ) -> None:
@@ -501,23 +585,11 @@ def test_a_detector_whose_answers_are_read_otherwise_now_is_told(
 
 
 def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) -> None:
-    from facedb.encoder.bundle import BUNDLED
-
     db.index_folder(photos)
-    other = tmp_path / "other-encoder"
-    shutil.copytree(BUNDLED, other)
-    card = (other / "encoder.json").read_text()
-    # Another input size in the card is another encoder by fingerprint, on the same graph.
-    import json
-
-    changed = json.loads(card)
-    changed["name"] = "the other"
-    changed["std"] = [0.5, 0.5, 0.500001]
-    (other / "encoder.json").write_text(json.dumps(changed))
+    settings = other_encoder(tmp_path / "other-encoder")
     gone = photos / "Person 0" / "0000.png"
     kept = gone.read_bytes()
     gone.unlink()
-    settings = Settings(encoder=str(other), detector="none", threshold=0.3)
     with pytest.raises(EncoderMismatch, match=r"the other .* leave --encoder out to go on .* anew"):
         _ = facedb.open(db.folder, settings).encoder
     with pytest.raises(InputError, match=r"nothing was changed[\s\S]*0000.png: no such file"):
@@ -536,6 +608,31 @@ def test_reencode_is_all_or_nothing(db: FaceDB, photos: Path, tmp_path: Path) ->
     # Dropped photos that come back are enrolled again.
     gone.write_bytes(kept)
     assert facedb.open(db.folder).index_folder(photos).enrolled == 1
+
+
+def test_reencode_drops_changed_photos_and_whoever_has_none_left(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    save(photos / "Person 1" / "0000.png", scene(48, 48, 77))
+    shutil.rmtree(photos / "Person 0")
+    with pytest.raises(InputError, match=r"0000.png: the file has changed since it was enrolled"):
+        db.reencode()
+    report = db.reencode(drop_missing=True)
+    assert (report.reencoded, len(report.dropped)) == (9, 3)
+    assert names(db) == {"Person 1": 1, **{f"Person {n}": 2 for n in range(2, 6)}}
+
+
+def test_reencoding_twice_reads_the_photos_twice(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    db.reencode()
+    (photos / "Person 1" / "0000.png").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        db.reencode()
+
+
+def test_reencode_by_a_detector_that_sees_no_face(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    with pytest.raises(InputError, match=r"12 templates[\s\S]*0000.png: no face found"):
+        facedb.open(db.folder, Settings(detector="bundled")).reencode()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -93,10 +93,11 @@ def test_an_upright_face_at_template_size_is_cut_out_unchanged() -> None:
     assert np.array_equal(align(pixels, TEMPLATE + np.array([30, 20])), pixels[20:132, 30:142])
 
 
-def test_a_large_face_is_averaged_and_not_sampled() -> None:
+@pytest.mark.parametrize("scale", [2.4, 8])
+def test_a_large_face_is_averaged_and_not_sampled(scale: float) -> None:
     checks = np.indices((1200, 1200)).sum(axis=0) % 2 * 255
     pixels = np.repeat(checks[..., None], 3, axis=2).astype(np.uint8)
-    crop = align(pixels, TEMPLATE * 8 + 100)
+    crop = align(pixels, TEMPLATE * scale + 100)
     assert np.abs(crop.astype(int) - 127).max() <= 2
 
 

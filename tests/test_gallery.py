@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,22 @@ from facedb.errors import (
 )
 from facedb.export import export
 from facedb.gallery import Gallery
-from facedb.index.faiss import build
+from facedb.index.faiss import build, load
 from facedb.lock import ReadWriteLock
 from facedb.operating import Operating
 from facedb.people import People
 from facedb.pipeline import Encoded
-from facedb.store import FILE_NAME, NewTemplate, State, Store, StoredTemplate
+from facedb.store import FILE_NAME, NewTemplate, Pin, State, Store, StoredTemplate
 from facedb.types import Face
 
 TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def large_files(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    """Where `large`, every index file counts as too large to be read whole at each opening."""
+    if large:
+        monkeypatch.setattr("facedb.snapshot.VERIFIED_BYTES", 0)
 
 
 def index_files(folder: Path) -> list[Path]:
@@ -99,12 +107,47 @@ def test_many_templates_of_one_person_do_not_hide_the_next(tmp_path: Path) -> No
     assert len(set(found.identity_ids[0].tolist())) == 4
 
 
-def test_equal_distances_come_in_order_of_template_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("probes", [1, 20])
+def test_equal_distances_come_in_order_of_template_id(tmp_path: Path, probes: int) -> None:
     same = np.repeat(unit(np.ones((1, DIM))), 50, axis=0)
     gallery = Gallery.create(tmp_path / "g", PIN)
     add(gallery, same, [f"twin{number:02}" for number in range(50)])
-    found = rank(gallery.search(same[:1], 3), 3)
-    assert found.template_ids[0].tolist() == [1, 2, 3]
+    found = rank(gallery.search(same[:probes], 3), 3)
+    assert found.template_ids.tolist() == [[1, 2, 3]] * probes
+
+
+def test_an_index_that_errs_proposes_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It reckons in half precision, in which all of these are about as near.
+    half = pytest.importorskip("facedb.index.torch", reason="torch is not installed").TorchIndex
+    monkeypatch.setattr(
+        "facedb.gallery.search_cache",
+        lambda index, _: half(index.all_ids(), index.flat_rows(), "cpu"),
+    )
+    crowd = unit(1 + 3e-4 * np.random.default_rng(3).normal(size=(300, DIM)))
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    add(gallery, crowd, [f"p{number}" for number in range(300)])
+    assert_equals_brute_force(gallery)
+
+
+def test_who_is_nearest_by_the_mean_alone_is_found(tmp_path: Path) -> None:
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    here, aside, up = np.eye(3, DIM)
+    add(gallery, unit(np.stack([here + aside, here - aside, here + 0.9 * up])), ["A", "A", "B"])
+    found = nearest_people(gallery, unit(here[None]), 1, "mean")
+    assert found.identity_ids.tolist() == [[1]]
+
+
+def test_who_has_one_photo_is_at_its_exact_distance(tmp_path: Path) -> None:
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    add(gallery, people(31, 1), ["P0", *(f"P{number}" for number in range(30))])
+    probes = people(200, 1, seed=2)
+    exact = nearest_people(gallery, probes, 30, "nearest")
+    found = nearest_people(gallery, probes, 30, "nearest-or-mean")
+    alone = (exact.identity_ids > 1) & (exact.identity_ids == found.identity_ids)
+    assert alone.any()
+    np.testing.assert_array_equal(found.distances[alone], exact.distances[alone])
 
 
 def test_batch_equals_one_by_one(tmp_path: Path) -> None:
@@ -168,6 +211,36 @@ def test_a_person_enrolled_while_somebody_searches(
     assert places.tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
     expected = [vector for owner, vector in stored(other).values() if owner in (1, 2, 10)]
     assert sorted(map(tuple, vectors.tolist())) == sorted(map(tuple, np.array(expected).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("read", "large"),
+    # The vectors of a large index file are not trusted: they are read from the store.
+    [("owners_of", False), ("vectors_at", True)],
+)
+@pytest.mark.usefixtures("large_files")
+def test_a_person_removed_while_somebody_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    filled(tmp_path / "g", 4, 2).close()
+    gallery = Gallery.open(tmp_path / "g")
+    other, left = People(Gallery.open(tmp_path / "g")), ["person001"]
+    real = getattr(gallery.store, read)
+
+    def removed_meanwhile(ids: list[int]) -> object:
+        if left:
+            other.remove(left.pop())
+        return real(ids)
+
+    monkeypatch.setattr(gallery.store, read, removed_meanwhile)
+    found = gallery.search(people(4, 2)[2:3], 4)
+    assert left == []
+    assert not {3, 4} & set(found.template_ids[0].tolist())
+
+
+def test_more_numbers_than_one_statement_takes(tmp_path: Path) -> None:
+    store = filled(tmp_path / "g", 4, 2).store
+    assert sorted(store.owners_of(range(300_000))) == list(range(1, 9))
 
 
 def test_empty_gallery(tmp_path: Path) -> None:
@@ -279,23 +352,30 @@ def test_an_interrupted_writer_holds_nobody_back(monkeypatch: pytest.MonkeyPatch
     assert entered.wait(10)
 
 
+def made_anew(gallery: Gallery, pin: Pin, drop: list[int]) -> None:
+    """Give each template another vector, but for those to drop."""
+    ids = [number for number in gallery.store.identity_ids()[0].tolist() if number not in drop]
+    vectors = people(len(ids), 1, seed=7)
+    with gallery.writing() as writer:
+        writer.put_reencoded(
+            pin.made_by,
+            {
+                number: NewTemplate("", "", (1.0, 2.0, 3.0, 4.0), 0.9, vector)
+                for number, vector in zip(ids, vectors, strict=True)
+            },
+        )
+        assert writer.change_encoder(pin, drop)
+
+
 def test_re_encoding_by_the_same_encoder_while_somebody_has_the_gallery_open(
     tmp_path: Path,
 ) -> None:
     gallery = filled(tmp_path / "g", 4, 3)
     assert_equals_brute_force(gallery)
-    vectors = people(4, 3, seed=7)
     other = Gallery.open(tmp_path / "g")
-    with other.writing() as writer:
-        writer.put_reencoded(
-            PIN.made_by,
-            {
-                number: NewTemplate("", "", (1.0, 2.0, 3.0, 4.0), 0.9, vectors[number - 1])
-                for number in range(1, 13)
-                if number != 5
-            },
-        )
-        assert writer.change_encoder(PIN, [5])
+    made_anew(other, PIN, [5])
+    assert_equals_brute_force(gallery)
+    add(other, people(1, 1, seed=8), ["late"], "late")
     assert_equals_brute_force(gallery)
     People(other).remove("person003")  # before anybody published the new vectors
     assert_equals_brute_force(gallery)
@@ -307,12 +387,21 @@ def test_re_encoding_by_the_same_encoder_while_somebody_has_the_gallery_open(
 def test_ids_are_never_used_again(tmp_path: Path) -> None:
     gallery = filled(tmp_path / "g", 4, 2)
     People(gallery).remove("person003")
-    add(gallery, people(1, 2, seed=8), ["late", "late"], "late")
-    assert gallery.store.identity_ids()[0].tolist() == [1, 2, 3, 4, 5, 6, 9, 10]
+    add(gallery, people(1, 3, seed=8), ["late", "late", "person000"], "late")
+    assert gallery.store.identity_ids()[0].tolist() == [1, 2, 3, 4, 5, 6, 9, 10, 11]
     assert_equals_brute_force(gallery)
+    assert gallery.check() == []
 
 
-@pytest.mark.parametrize("harm", ["missing", "torn", "flipped", "foreign", "older", "empty"])
+@pytest.mark.parametrize(
+    ("harm", "large"),
+    [
+        *((harm, False) for harm in ("missing", "torn", "flipped", "foreign", "older", "empty")),
+        ("foreign", True),
+        ("older", True),
+    ],
+)
+@pytest.mark.usefixtures("large_files")
 def test_bad_index_file_is_set_aside_and_rebuilt(
     tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -333,7 +422,9 @@ def test_bad_index_file_is_set_aside_and_rebuilt(
             shutil.copy(index_files(tmp_path / "other")[0], file)
         case "older":
             gallery = Gallery.open(folder)
-            add(gallery, people(1, 1, seed=3), ["new"], "new")
+            # As many as before, so that the files are of one size.
+            People(gallery).remove("person000")
+            add(gallery, people(1, 3, seed=3), ["new"] * 3, "new")
             gallery.publish()
             gallery.close()
             (file,) = index_files(folder)
@@ -367,6 +458,37 @@ def test_a_lagging_snapshot_is_caught_up(tmp_path: Path) -> None:
     assert gallery.check() == []
 
 
+def test_a_slow_publisher_does_not_replace_a_later_index_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(tmp_path / "g")
+    other, left = Gallery.open(tmp_path / "g"), [1]
+
+    def meanwhile(step: str) -> None:
+        if step == "snapshot: renamed" and left:
+            left.pop()
+            add(other, people(1, 1, seed=5), ["late"], "late")
+            other.publish()
+
+    monkeypatch.setattr("facedb.gallery.on_step", meanwhile)
+    gallery.publish()
+    snapshot = gallery.store.state().snapshot
+    assert snapshot is not None
+    assert snapshot.revision == gallery.store.revision()
+    assert [file.name for file in index_files(tmp_path / "g")] == [snapshot.file]
+    assert gallery.check() == []
+
+
+def test_rebuild_as_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedb.index.faiss.IVF_FROM", 90)
+    gallery = filled(tmp_path / "g", 30, 3)
+    gallery.rebuild("ivf")
+    (file,) = index_files(tmp_path / "g")
+    assert load(str(file)).kind == "ivf"
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.usefixtures("large_files")
 def test_check_finds_a_wrong_vector(tmp_path: Path) -> None:
     gallery = filled(tmp_path / "g")
     (file,) = index_files(tmp_path / "g")
@@ -378,16 +500,32 @@ def test_check_finds_a_wrong_vector(tmp_path: Path) -> None:
     assert gallery.check() == []
 
 
+def test_check_finds_a_vector_that_is_not_of_length_1(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g")
+    add(gallery, 2 * people(1, 1, seed=5), ["long"], "long")
+    assert gallery.check() == ["the store holds a vector that is not of length 1"]
+
+
+def test_check_compares_the_vectors_themselves(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g")
+    with sqlite3.connect(tmp_path / "g" / FILE_NAME) as store:
+        store.execute("UPDATE template SET vector = (SELECT vector FROM template WHERE id = 9)")
+    store.close()
+    assert gallery.check() == ["the index file holds other vectors than the store"]
+
+
 def test_removal_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "g"
     gallery = filled(folder, 30, 3)
+    before = gallery.store.names()
     secret = people(1, 1, seed=77)
-    add(gallery, secret, ["Someone Private"], "private")
+    add(gallery, secret, ["Private Before"], "private")
+    People(gallery).rename("Private Before", "Someone Private")
     gallery.publish()
     needle = secret.tobytes()
 
     def traces() -> int:
-        text = (b"Someone Private", b"private0")
+        text = (b"Private Before", b"Someone Private", b"private0")
         contents = [file.read_bytes() for file in folder.iterdir()]
         return sum(data.count(word) for data in contents for word in (needle, *text))
 
@@ -395,6 +533,9 @@ def test_removal_leaves_nothing_behind(tmp_path: Path) -> None:
     removal = People(gallery).remove("Someone Private")
     assert (removal.name, removal.templates) == ("Someone Private", 1)
     assert traces() == 0
+    assert gallery.store.names() == before
+    assert not gallery.settle()  # it is done already
+    assert gallery.check() == []
     assert_equals_brute_force(gallery)
     with pytest.raises(UnknownIdentity, match="Someone Private"):
         People(gallery).show("Someone Private")
@@ -404,9 +545,10 @@ def test_removal_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_rename_keeps_the_old_name_as_an_alias(tmp_path: Path) -> None:
     gallery = filled(tmp_path / "g", 3, 2)
-    people_of = People(gallery)
+    people_of, revision = People(gallery), gallery.store.revision()
     person = people_of.rename("person001", "Ada")
     assert (person.name, person.aliases, person.templates) == ("Ada", ("person001",), 2)
+    assert gallery.store.revision() == revision + 1
     add(gallery, people(1, 1, seed=5), ["person001"], "more")
     assert people_of.show("person001").person.templates == 3
     assert [person.name for person in people_of.list()] == ["Ada", "person000", "person002"]
@@ -420,6 +562,9 @@ def test_merge_makes_two_people_one(tmp_path: Path) -> None:
     assert_equals_brute_force(gallery)
     add(gallery, people(1, 1, seed=6), ["person000"], "more")
     assert People(gallery).show("person002").person.templates == 5
+    person = People(gallery).merge("person002", "person001")
+    assert (person.aliases, person.templates) == (("person000", "person002"), 7)
+    assert People(gallery).show("person000").person == person
 
 
 @pytest.mark.parametrize(
@@ -616,7 +761,7 @@ def test_gallery_of_another_encoder_since_opened(tmp_path: Path) -> None:
     gallery.search(people(1, 1), 1)
     other = Store.open(tmp_path / "g")
     with other.writing() as writer:
-        pin = type(PIN)(**{**_fields(), "encoder_fingerprint": "0" * 64})
+        pin = replace(PIN, encoder_fingerprint="0" * 64)
         assert writer.change_encoder(pin, gallery.store.identity_ids()[0].tolist())
     with pytest.raises(EncoderMismatch, match="open it again"):
         gallery.search(people(1, 1), 1)
@@ -624,8 +769,14 @@ def test_gallery_of_another_encoder_since_opened(tmp_path: Path) -> None:
         add(gallery, people(1, 1), ["late"], "late")
 
 
-def _fields() -> dict[str, object]:
-    return {name: getattr(PIN, name) for name in PIN.__dataclass_fields__}
+def test_gallery_of_another_encoder_since_opened_and_published(tmp_path: Path) -> None:
+    gallery = filled(tmp_path / "g", 4, 3)
+    gallery.search(people(1, 1), 1)
+    other = Gallery.open(tmp_path / "g")
+    made_anew(other, replace(PIN, encoder_fingerprint="0" * 64), [])
+    Gallery.open(tmp_path / "g").publish()
+    with pytest.raises(EncoderMismatch, match="open it again"):
+        gallery.search(people(1, 1), 1)
 
 
 def fill(gallery: Gallery) -> None:

@@ -131,6 +131,10 @@ def test_inverted_file_finds_nearly_everything(tmp_path: Path) -> None:
     probes = unit(vectors[::97] + 0.05)
     recall = np.mean(index.search(probes, 1)[0] == exact.search(probes, 1)[0])
     assert recall > 0.97
+    # Not every list is searched: who is wanted beyond those is nobody, infinitely far.
+    found, distances = index.search(probes[:2], count)
+    assert (found < 0).any()
+    assert np.array_equal(found < 0, np.isinf(distances))
     assert index.all_ids().tolist() == ids.tolist()
     index.remove(ids[:5])
     index.save(str(tmp_path / "ivf"))

@@ -46,6 +46,11 @@ def test_contrastive_on_drawn_pairs() -> None:
     assert loss.item() == pytest.approx(by_hand, abs=1e-6)
 
 
+def test_contrastive_leaves_out_pairs_with_nobody() -> None:
+    loss = Contrastive(1.0)(on_circle(0, 10, 60, 30), seen(0, 1, 0, -1, paired=True))
+    assert loss.item() == pytest.approx(chord(60) ** 2, abs=1e-6)
+
+
 def test_contrastive_margin_reaches_farther_pairs() -> None:
     embeddings = on_circle(0, 90)
     loss = Contrastive(2.0)(embeddings, seen(0, 1, paired=True))
@@ -77,6 +82,9 @@ def test_triplet_takes_the_hardest() -> None:
         0.3 + chord(30) - chord(60),
     ]
     assert loss.item() == pytest.approx(sum(max(0.0, term) for term in terms) / 4, abs=1e-6)
+    # Whoever is there with one photo only has no farthest of their own.
+    loss = Triplet(0.3)(on_circle(0, 40, 70), seen(0, 0, 1))
+    assert loss.item() == pytest.approx(sum(max(0.0, term) for term in terms[:2]) / 2, abs=1e-6)
 
 
 def test_triplet_of_strangers_only_is_zero() -> None:

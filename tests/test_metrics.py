@@ -37,7 +37,8 @@ def test_a_stranger_without_a_face_is_turned_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fpir", "expected"), [(0.0, 0.2), (0.1, 0.2), (0.2, 0.3), (0.35, 0.3), (0.6, 0.5), (0.8, 0.7)]
+    ("fpir", "expected"),
+    [(0.0, 0.2), (0.1, 0.2), (0.2, 0.3), (0.35, 0.3), (0.4, 0.3), (0.6, 0.5), (0.8, 0.7)],
 )
 def test_threshold_holds_what_it_promises(fpir: float, expected: float) -> None:
     strangers = np.array([0.7, 0.3, 0.5, 0.5, 0.9])
@@ -47,6 +48,13 @@ def test_threshold_holds_what_it_promises(fpir: float, expected: float) -> None:
     else:
         assert threshold == expected
     assert metrics.fpir(strangers, threshold) <= fpir
+
+
+def test_a_rate_that_divides_the_number_allows_it_whole() -> None:
+    # 0.29 * 100 is 28.999999999999996.
+    assert metrics.threshold_at(np.arange(100.0), 0.29) == 28.0
+    distances = np.append(np.arange(100.0), 28.5)
+    assert metrics.tmr_at_fmr(distances, distances == 28.5, 0.29) == 1.0
 
 
 def test_ten_fold_accuracy_uses_the_other_folds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -338,6 +339,11 @@ def test_a_file_that_may_not_be_read(public: Path) -> None:
         assert load_photo(other).width == 96
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_what_is_not_permitted_is_denied(code: int) -> None:
+    assert reasons.reason_of(PermissionError(code, os.strerror(code))) == reasons.DENIED
+
+
 def test_the_message_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match=r"nowhere\.jpg: no such file$"):
         load_photo(tmp_path / "nowhere.jpg")
@@ -395,10 +401,14 @@ def skipped_of(folder: Path) -> dict[str, str]:
 
 
 def test_a_person_per_folder_and_nothing_is_moved(tmp_path: Path) -> None:
-    for name in ("bob/2.JPG", "bob/10.png", "ann/distortion/a_blurred.jpg", "ann/a.webp"):
+    for name in (
+        *("bob/2.JPG", "bob/10.png"),
+        *("ann/distortion/a_blurred.jpg", "ann/a.webp", "ann/Album/z.jpg"),
+    ):
         touch(tmp_path / name)
     before = sorted(tmp_path.rglob("*"))
     assert entries_of(tmp_path) == [
+        ("ann", "ann/Album/z.jpg"),
         ("ann", "ann/a.webp"),
         ("ann", "ann/distortion/a_blurred.jpg"),
         ("bob", "bob/10.png"),
