@@ -79,8 +79,8 @@ def test_the_summary_adds_up_and_the_list_ends(
     (mine / "notes.txt").touch()
     command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
     for parts in (
-        "12 enrolled, 1 copy of an enrolled photo, 23 left out; 61 other files skipped",
-        "0 enrolled, 13 unchanged, 23 left out; 61 other files skipped",
+        "12 enrolled, 1 copy of an enrolled photo, 23 left out; 61 other files or folders skipped",
+        "0 enrolled, 13 unchanged, 23 left out; 61 other files or folders skipped",
     ):
         assert run(command) == 0
         out, err = capsys.readouterr()
@@ -759,3 +759,35 @@ def test_a_reader_that_goes_away(gallery: str, photos: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+def test_figures_outlive_a_file_that_cannot_be_written(tmp_path: Path, capsys: Output) -> None:
+    gallery = ["-g", str(tmp_path / "g")]
+    assert run(["index", str(SAMPLE / "train"), *gallery]) == 0
+    scores = str(tmp_path / "nowhere" / "scores.csv")
+    assert run(["evaluate", str(SAMPLE / "val"), *gallery, "--scores", scores]) == 4
+    printed = capsys.readouterr()
+    assert "of 48 photos of people enrolled, 48 named rightly" in printed.out
+    assert scores in printed.err
+
+
+def test_pruning_everybody_is_no_error(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
+    assert run(command) == 0
+    for folder in photos.iterdir():
+        shutil.rmtree(folder)
+    (photos / "readme.txt").touch()
+    capsys.readouterr()
+    assert run([*command, "--prune"]) == 0
+    printed = capsys.readouterr()
+    assert "12 removed" in printed.out
+    assert "nobody was enrolled" not in printed.err
+
+
+def test_a_split_of_people_with_one_photo_each(tmp_path: Path, capsys: Output) -> None:
+    folder = people_folder(tmp_path / "single", count=3, photos=1)
+    split = tmp_path / "split.json"
+    command = ["evaluate", str(folder), "--detector", "none", "--split", str(split)]
+    assert run([*command, "-g", str(tmp_path / "none")]) == 4
+    assert "people of whom there are two photos" in capsys.readouterr().err
+    assert not split.exists()

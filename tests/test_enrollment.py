@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -702,3 +703,94 @@ def test_an_open_gallery_that_is_deleted(db: FaceDB, photos: Path) -> None:
         db.identify(photos / "Person 1" / "0000.png")
     db.enroll("Person 1", photos / "Person 1")
     assert names(db) == {"Person 1": 2}
+
+
+def test_an_album_numbered_anew_keeps_its_photos(
+    db: FaceDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facedb.enrollment._COMMIT_PHOTOS", 4)
+    folder = tmp_path / "photos" / "Ada"
+    for number in range(11):
+        save(folder / f"{number:02}.png", scene(48, 48, number))
+    db.index_folder(folder.parent)
+    for number in reversed(range(11)):
+        (folder / f"{number:02}.png").rename(folder / f"{number + 1:02}.png")
+    save(folder / "00.png", scene(48, 48, 99))
+    report = db.index_folder(folder.parent)
+    assert report.refused == []
+    assert names(db) == {"Ada": 12}
+    assert db.index_folder(folder.parent).unchanged == 12
+
+
+def test_an_emptied_person_is_pruned(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    for file in (photos / "Person 2").iterdir():
+        file.unlink()
+    assert db.index_folder(photos).vanished == 2
+    assert db.index_folder(photos, prune=True).removed == 2
+    assert "Person 2" not in names(db)
+
+
+def test_a_photo_of_the_folder_that_was_enrolled_as_somebody_else(db: FaceDB, photos: Path) -> None:
+    file = photos / "Person 2" / "0000.png"
+    db.enroll("Robert", file)
+    report = db.index_folder(photos)
+    assert (report.with_two, report.moved, report.vanished) == ([], [], 0)
+    assert [(item.path, item.reason) for item in report.refused] == [
+        (str(file), "the same photo is enrolled as Robert")
+    ]
+
+
+def test_a_gallery_beside_the_photos_is_passed_over(photos: Path) -> None:
+    with facedb.open(photos / "facedb.gallery", CROPS) as db:
+        db.index_folder(photos)
+        report = db.index_folder(photos)
+        assert (report.people, report.skipped, report.refused) == (6, 0, [])
+        assert db.enroll("All", photos).refused != []  # of which none lies in the gallery
+        assert not any("facedb.gallery" in item.path for item in db.enroll("All", photos).refused)
+
+
+def test_refused_photos_are_forgotten_by_the_name_in_either_form(db: FaceDB, photos: Path) -> None:
+    (photos / "José").mkdir()
+    (photos / "José" / "broken.jpg").touch()
+    db.index_folder(photos)
+    decomposed = unicodedata.normalize("NFD", "José")
+    assert db.people.refused(decomposed)
+    assert db.people.remove(decomposed).templates == 0
+    assert not db.people.refused("José")
+
+
+@pytest.mark.parametrize("fpir", [0, 1.5, -1, True, float("nan"), "0.01"])
+def test_a_calibration_at_no_such_rate(db: FaceDB, photos: Path, fpir: Any) -> None:
+    db.index_folder(photos)
+    with pytest.raises(InputError, match="a share between 0 and 1"):
+        db.calibrate(None, fpir)
+    assert db.info().calibrated_fpir is None
+
+
+@pytest.mark.parametrize("given", [[b"bytes"], [3], [None]])
+def test_what_is_no_path(db: FaceDB, photos: Path, given: Any) -> None:
+    db.index_folder(photos)
+    with pytest.raises(InputError, match="is no path"):
+        db.enroll("Ada", given)
+    with pytest.raises(InputError, match="is no path"):
+        list(db.identify_photos(given))
+
+
+def test_a_gallery_swapped_while_it_is_asked(
+    db: FaceDB, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.index_folder(photos)
+    with facedb.open(tmp_path / "new", CROPS) as other:
+        other.index_folder(people_folder(tmp_path / "others", count=1))
+    search, swapped = Gallery.search, []
+
+    def swap(gallery: Gallery, *rest: Any) -> Any:
+        if not swapped:
+            swapped.append(shutil.move(tmp_path / "g", tmp_path / "old"))
+            shutil.move(tmp_path / "new", tmp_path / "g")
+        return search(gallery, *rest)
+
+    monkeypatch.setattr(Gallery, "search", swap)
+    (face,) = db.identify(photos / "Person 0" / "0000.png")
+    assert {candidate.identity for candidate in face.candidates} == {"Person 0"}

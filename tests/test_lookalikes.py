@@ -92,3 +92,17 @@ def test_an_fpir_that_nobody_measured_does_not_stop_enrolling(tmp_path: Path) ->
         assert db.index_folder(SAMPLE).enrolled == 96
         with pytest.raises(InputError, match="too few"):
             _ = db.threshold
+
+
+def test_a_gallery_that_was_asked_before_sees_the_new(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(SAMPLE, photos)
+    shutil.move(photos / "Freya_Holmdal", tmp_path / "Freya_Holmdal")
+    with FaceDB(tmp_path / "g") as db:
+        db.index_folder(photos)
+        for _ in range(20):  # so often that it is answered from memory
+            db.identify(photos / "Mira_Solene" / "01.jpg")
+        shutil.move(tmp_path / "Freya_Holmdal", photos / "Freya_Holmdal")
+        strayed = photos / "Freya_Holmdal" / "stray.jpg"
+        shutil.copy(SAMPLE.parent / "val" / "Mira_Solene" / "05.jpg", strayed)
+        assert [one.path for one in db.index_folder(photos).lookalikes] == [str(strayed)]

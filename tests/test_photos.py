@@ -528,3 +528,24 @@ def test_a_photo_named_in_broken_bytes_is_skipped(tmp_path: Path) -> None:
 def test_importing_it_loads_no_opencv() -> None:
     code = "import sys, facedb.photos; sys.exit('cv2' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Dribble(io.RawIOBase):
+    """A stream that gives a thousand bytes at a time, as a pipe may."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rest = data
+
+    def read(self, size: int = -1) -> bytes:
+        part, self._rest = self._rest[:1000], self._rest[1000:]
+        return part
+
+
+def test_a_stream_that_comes_in_parts(tmp_path: Path) -> None:
+    file = maker.save(tmp_path / "a.bmp", maker.scene(64, 48, 3))
+    assert len(file.read_bytes()) > 2000
+    np.testing.assert_array_equal(
+        as_photo(Dribble(file.read_bytes())).pixels, load_photo(file).pixels
+    )
+    with pytest.raises(InputError, match="gives str is no photo"):
+        as_photo(io.StringIO("text"))

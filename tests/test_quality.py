@@ -13,6 +13,7 @@ from PIL import Image
 
 from facedb.cli.main import run
 from facedb.encoder.bundle import BUNDLED
+from facedb.errors import InputError
 from facedb.identify import FaceDB, Settings
 from facedb.quality import CAUSES, QualityModel, traits
 from facedb.types import Face
@@ -140,6 +141,11 @@ def test_the_unrecognisable_are_nobody(
     assert run(["evaluate", str(SAMPLE), "-g", str(tmp_path / "none"), *model, "--json"]) == 0
     refused = json.loads(capsys.readouterr().out)["refused"]
     assert [item["path"] for item in refused] == lost
+    # Made anew, an older gallery is told of them, too.
+    with FaceDB(tmp_path / "before", settings) as old:
+        with pytest.raises(InputError, match="the face cannot be made out"):
+            old.reencode()
+        assert old.reencode(drop_missing=True).reencoded == 96 - len(lost)
     # Crops that nobody looked for are taken as they are.
     with FaceDB(tmp_path / "crops", Settings(encoder=str(picky), detector="none")) as db:
         assert db.index_folder(SAMPLE).enrolled == 96
