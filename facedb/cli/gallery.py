@@ -40,7 +40,7 @@ def check_command(options: Shared) -> int:
     """Read every byte of the store and the index file, and compare them.
 
     Exits with 5 when something is wrong; an index file that is wrong is mended by
-    `facedb gallery rebuild`.
+    `facedb gallery rebuild`. A gallery is backed up by copying its folder while nobody writes.
 
     \b
       facedb gallery check && cp -r facedb.gallery backup
