@@ -115,19 +115,19 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
     if report.several_faces:
         shows = counted(len(report.several_faces), "photo shows", "photos show")
         lines.append(f"{shows} several faces; the largest near the middle was taken:")
-        lines += _some([f"  {path}" for path in report.several_faces])
+        lines += _new([f"  {path}" for path in report.several_faces])
     if report.poor:
         poor = counted(len(report.poor), "enrolled face is", "enrolled faces are")
         lines.append(f"{poor} hard to recognise; other photos of these people would serve better:")
         worst = sorted(report.poor, key=lambda face: face.quality.chance)
-        lines += _some([f"  {poor_words(face.quality)}: {face.path}" for face in worst])
+        lines += _new([f"  {poor_words(face.quality)}: {face.path}" for face in worst])
     if report.lookalikes:
         looks = counted(len(report.lookalikes), "enrolled face looks", "enrolled faces look")
         lines.append(
             f"{looks} like somebody else and unlike the person's other photos: a wrong person, or "
             "a bystander?" + " Move or crop the file, and index again with --prune:" * bool(folder)
         )
-        lines += _some(
+        lines += _new(
             [
                 f"  {one.path}: like {one.other} ({one.distance:.2f} from {one.photo})"
                 for one in report.lookalikes
@@ -187,6 +187,14 @@ def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None
 def _some(lines: list[str], most: int = SHOWN, indent: str = "  ") -> list[str]:
     more = len(lines) - most
     return lines if more <= 0 else [*lines[:most], f"{indent}and {more:,} more: --json lists them"]
+
+
+def _new(lines: list[str]) -> list[str]:
+    """Of what is said once, of new photos."""
+    more = len(lines) - SHOWN
+    if more <= 0:
+        return lines
+    return [*lines[:SHOWN], f"  and {more:,} more: --json lists all, while they are new"]
 
 
 def poor_words(quality: Quality) -> str:
