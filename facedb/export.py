@@ -29,9 +29,11 @@ def export(store: Store, target: str) -> ExportReport:
     TARGET.csv, rows in the same order.
 
     Raises:
-        InputError: the files cannot be written.
+        InputError: the files cannot be written, or TARGET is a folder.
     """
     stem = Path(target).with_suffix("") if target.endswith((".npz", ".csv")) else Path(target)
+    if stem.is_dir():
+        raise InputError(f"{target}: is a folder; name the files: {stem / 'vectors'}")
     vectors, metadata = Path(f"{stem}.npz"), Path(f"{stem}.csv")
     blocks = list(store.added(0, store.revision()))
     ids = np.concatenate([block[0] for block in blocks] or [np.empty(0, np.int64)])

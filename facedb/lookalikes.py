@@ -42,7 +42,18 @@ def lookalikes(gallery: Gallery, since: int, threshold: float) -> list[Lookalike
     for template_ids, vectors in gallery.store.added(since, gallery.store.revision()):
         owners, odd = _unlike_their_own(gallery, template_ids, vectors, threshold)
         found += _like_others(gallery, template_ids[odd], owners[odd], vectors[odd], threshold)
-    return sorted(found, key=lambda one: (one.distance, one.path))
+    return _without_victims(sorted(found, key=lambda one: (one.distance, one.path)))
+
+
+def _without_victims(found: list[Lookalike]) -> list[Lookalike]:
+    """Without those who are near to a photo that strayed from their own person: it is the wrong."""
+    strayed: set[tuple[str, str]] = set()
+    kept = []
+    for one in found:
+        if (one.photo, one.identity) not in strayed:
+            strayed.add((one.path, one.other))
+            kept.append(one)
+    return kept
 
 
 def _unlike_their_own(

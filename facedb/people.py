@@ -33,7 +33,7 @@ class Removal:
     Attributes:
         name: the person.
         templates: how many templates went.
-        folders: folders that still hold the person's photos; indexing them enrolls them again.
+        folders: folders that still hold photos which the person was enrolled from.
     """
 
     name: str
@@ -64,12 +64,12 @@ class People:
 
     def refused(self, name: str) -> bool:
         """Whether files are remembered under this name."""
-        return bool(self._gallery.store.files_of([unicodedata.normalize("NFC", name)]))
+        return bool(self._gallery.store.files_of([_composed(name)]))
 
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
         names = self._gallery.store.names()
-        if unicodedata.normalize("NFC", name) in names:
+        if _composed(name) in names:
             return None
         wanted = _bare(name)
         return min((other for other in names if _bare(other) == wanted), default=None)
@@ -136,13 +136,13 @@ class People:
         """Every remembered file of a person, or of a name under which nobody is enrolled."""
         store = self._gallery.store
         if person is None:
-            return set(store.files_of([unicodedata.normalize("NFC", name)]))
+            return set(store.files_of([_composed(name)]))
         photos = {template.photo for template in store.templates_of(person.identity_id)}
         return (photos | set(store.files_of([person.name, *person.aliases]))) - {""}
 
     def find(self, name: str) -> Person | None:
         """Whoever has this name or alias."""
-        name = unicodedata.normalize("NFC", name)
+        name = _composed(name)
         for person in self._gallery.store.people():
             if name == person.name or name in person.aliases:
                 return person
@@ -169,7 +169,12 @@ def checked_name(name: str) -> str:
         raise InputError("a person needs a name")
     if not name.isprintable():
         raise InputError(f"{name!r}: a name is one line of printable characters")
-    return unicodedata.normalize("NFC", name)
+    return _composed(name)
+
+
+def _composed(text: str) -> str:
+    """In the form that names are stored in."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _bare(name: str) -> str:

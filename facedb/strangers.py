@@ -55,12 +55,11 @@ class StrangerCurve:
         needed = people_needed(fpir)
         if self.people < needed:
             least = math.ceil(1000 * least_fpir(self.people)) / 10
-            raise InputError(
-                f"{self.people:,} different strangers are too few for an FPIR of {100 * fpir:g} %, "
-                f"which takes {needed:,}; they can tell {least:g} % or more, and so many of all "
-                "strangers would be accepted then. Nothing was changed: where nobody calibrated, "
-                "the encoder's own threshold decides"
-            )
+            words = f"{self.people:,} different strangers are too few for an FPIR of "
+            words += f"{100 * fpir:g} %, which takes {needed:,}"
+            if least < 100:
+                words += f"; they can tell {least:g} % or more, and let so many pass"
+            raise InputError(words)
         place = int(np.searchsorted(self.shares, fpir + 1e-12, side="right"))
         if place:
             return float(self.distances[place - 1])

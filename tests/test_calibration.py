@@ -327,3 +327,22 @@ def test_the_encoders_own_operating_point_by_gallery_size(tmp_path: Path) -> Non
     # Two photos are compared as with a gallery of one.
     photos = [tmp_path / "train" / name / "0000.png" for name in ("Person 2", "Person 3")]
     assert db.compare(*photos).threshold == 1.0
+
+
+def test_strangers_who_are_enrolled(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
+    shutil.copytree(tmp_path / "train" / "Person 2", tmp_path / "same" / "Person 2")
+    assert run(["calibrate", str(tmp_path / "same"), "-g", str(db.folder), "--fpir", "0.1"]) == 4
+    assert "no strangers here: of 2 photos 2 are of enrolled" in capsys.readouterr().err
+
+
+def test_made_anew_a_calibration_is_said_to_be_gone(
+    db: FaceDB, tmp_path: Path, capsys: Output
+) -> None:
+    anew = ["gallery", "reencode", "-g", str(db.folder)]
+    assert run(anew) == 0
+    assert "calibration" not in capsys.readouterr().err
+    db.close()
+    with facedb.open(db.folder) as again:
+        again.calibrate(strangers(tmp_path / "strangers", 30), 0.1)
+    assert run(anew) == 0
+    assert "the calibration was of the old templates" in capsys.readouterr().err

@@ -348,7 +348,7 @@ def test_people_commands(gallery: str, capsys: Output) -> None:
     assert run(["people", "remove", "Ada", "--yes", "-g", gallery, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["templates"] == 4
-    assert err.count("would enroll them again") == 2
+    assert err.count("still holds their photos; enrolled again, they are back") == 2
     assert run(["people", "remove", "Ada", "--yes", "-g", gallery]) == 5
     assert run(["people", "list", "-g", gallery, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["people"]
@@ -791,3 +791,12 @@ def test_a_split_of_people_with_one_photo_each(tmp_path: Path, capsys: Output) -
     assert run([*command, "-g", str(tmp_path / "none")]) == 4
     assert "people of whom there are two photos" in capsys.readouterr().err
     assert not split.exists()
+
+
+def test_export_into_a_folder_is_told_to_name_files(
+    tmp_path: Path, photos: Path, capsys: Output
+) -> None:
+    gallery = ["-g", str(tmp_path / "g")]
+    assert run(["index", str(photos), *gallery, "--detector", "none"]) == 0
+    assert run(["gallery", "export", str(tmp_path), *gallery]) == 4
+    assert f"is a folder; name the files: {tmp_path / 'vectors'}" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vectors import add, filled, people, stored
+from vectors import DIM, PIN, add, filled, people, stored
 
 from facedb.cli.main import run
 from facedb.errors import InputError
@@ -50,9 +50,9 @@ def test_the_new_who_look_like_others(
     names = [f"person{(n // 4 + (n % 4 == 0)) % 30:03}" for n in range(len(new))]
     add(gallery, np.concatenate([new, new[1:2]]), [*names, "single"], prefix="new")
     limit = 0.9
+    described = gallery.store.describe(list(stored(gallery)))
     expected = by_brute_force(gallery, set(stored(gallery)) - old, limit)
     found = lookalikes(gallery, before, limit)
-    described = gallery.store.describe(list(stored(gallery)))
     assert 10 < len(expected) < 60
     assert {one.path: (one.identity, one.other, one.photo) for one in found} == {
         described[number].photo: (
@@ -67,6 +67,18 @@ def test_the_new_who_look_like_others(
     )
     assert [one.distance for one in found] == sorted(one.distance for one in found)
     assert lookalikes(gallery, gallery.store.revision(), limit) == []
+
+
+def test_whose_witness_strayed_is_in_the_right(tmp_path: Path) -> None:
+    # On a circle, in degrees. 17 strayed from P to Q; 46, a far photo of P, is near to nothing else.
+    angles = np.deg2rad([0, 2, 46, 17, 180, 181])
+    vectors = np.zeros((6, DIM), np.float32)
+    vectors[:, 0], vectors[:, 1] = np.cos(angles), np.sin(angles)
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    add(gallery, vectors, ["P", "P", "P", "Q", "Q", "Q"])
+    (found,) = lookalikes(gallery, 0, 0.6)
+    assert (found.path, found.identity, found.other) == ("/photos/Q/3-Q.jpg", "Q", "P")
+    assert found.distance == pytest.approx(2 * np.sin(np.deg2rad(15) / 2), abs=1e-6)
 
 
 def test_index_names_a_photo_in_the_wrong_folder(

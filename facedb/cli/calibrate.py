@@ -57,7 +57,7 @@ def calibrate_command(
       facedb calibrate --reset
     """
     if sum((strangers is not None, leave_out, reset)) != 1:
-        raise click.UsageError("give a folder of strangers, or --leave-out, or --reset")
+        raise click.UsageError("give one of a folder of strangers, --leave-out and --reset")
     if reset:
         return _reset(options)
     with options.open() as db, progress_bar("calibrating") as progress:

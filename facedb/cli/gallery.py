@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
@@ -79,20 +81,25 @@ def rebuild_command(options: Shared, kind: str | None) -> None:
     "--drop-missing", is_flag=True, help="Drop templates whose photo is gone or shows no face."
 )
 @shared
-@model_options
+@partial(model_options, default="bundled")
 def reencode_command(options: Shared, drop_missing: bool) -> None:
     """Make every template anew by another encoder or detector.
 
     The old templates answer until all new ones are there. Without options, the bundled encoder
-    is taken.
+    and the gallery's detector are taken. A calibration is of the old templates, and is forgotten.
 
     \b
       facedb gallery reencode --encoder runs/mine/encoder
     """
+    from facedb.store import Measurements
+
     with options.open() as db, progress_bar("re-encoding") as progress:
+        calibrated = Measurements(db.gallery.store).operating_point(db.settings.aggregation)
         report = db.reencode(drop_missing=drop_missing, progress=progress)
     for refusal in report.dropped:
         click.echo(f"dropped: {refusal.path}: {refusal.reason}", err=True)
+    if calibrated is not None:
+        click.echo("the calibration was of the old templates: facedb calibrate STRANGERS", err=True)
     words = f"{options.gallery}: {counted(report.reencoded, 'template')} made anew"
     click.echo(as_json("reencode", report) if options.as_json else words)
 

@@ -88,13 +88,13 @@ def shared(command: _F) -> _F:
     return _with(options, _gathered(command))
 
 
-def model_options(command: _F) -> _F:
+def model_options(command: _F, default: str = "the gallery's") -> _F:
     """--encoder and --detector."""
     options = [
         click.option(
             "--encoder",
             metavar="ENCODER",
-            help="A bundle folder, timm:MODEL or hf-hub:ID  [default: the gallery's]",
+            help=f"A bundle folder, timm:MODEL or hf-hub:ID  [default: {default}]",
         ),
         click.option(
             "--detector",

@@ -107,7 +107,7 @@ def remove_command(options: Shared, name: str, yes: bool) -> int:
                 return 1
         removal = db.people.remove(name)
     for folder in removal.folders:
-        click.echo(f"{folder} still holds photos; indexing it would enroll them again", err=True)
+        click.echo(f"{folder} still holds their photos; enrolled again, they are back", err=True)
     words = f"removed {removal.name}: {counted(removal.templates, 'template')}"
     click.echo(as_json("remove", removal) if options.as_json else words)
     return 0
@@ -118,6 +118,7 @@ def _confirmed(question: str) -> bool:
         return click.confirm(question, err=True)
     except click.Abort as error:
         if isinstance(error.__context__, EOFError):  # and not Ctrl-C
+            click.echo(err=True)
             raise click.UsageError("nobody is there to answer; to remove unasked: --yes") from error
         raise
 

@@ -91,6 +91,11 @@ def calibrate(
         samples = read_samples(strangers_in(strangers), eyes, progress)
         trial, left_out = _against(enrolled, samples, aggregation)
         refused = samples.refused
+        if not len(trial.probes):
+            raise InputError(
+                f"{strangers}: no strangers here: of {len(samples):,} photos {left_out:,} are of "
+                f"enrolled people, and {len(refused):,} show no usable face or cannot be read"
+            )
     point = _operating_point(trial, fpir, aggregation)
     Measurements(gallery.store).put_operating_point(point)
     seconds = time.monotonic() - began
