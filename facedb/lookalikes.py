@@ -46,14 +46,12 @@ def lookalikes(gallery: Gallery, since: int, threshold: float) -> list[Lookalike
 
 
 def _without_victims(found: list[Lookalike]) -> list[Lookalike]:
-    """Without those who are near to a photo that strayed from their own person: it is the wrong."""
-    strayed: set[tuple[str, str]] = set()
-    kept = []
-    for one in found:
-        if (one.photo, one.identity) not in strayed:
-            strayed.add((one.path, one.other))
-            kept.append(one)
-    return kept
+    """Without those who resemble a photo that itself is nearer to another of their person.
+
+    Of two that resemble each other most, either may be the wrong one: both stay.
+    """
+    strayed = {(one.path, one.other): one.distance for one in found}
+    return [one for one in found if strayed.get((one.photo, one.identity), np.inf) >= one.distance]
 
 
 def _unlike_their_own(

@@ -70,7 +70,7 @@ def test_the_new_who_look_like_others(
 
 
 def test_whose_witness_strayed_is_in_the_right(tmp_path: Path) -> None:
-    # On a circle, in degrees. 17 strayed from P to Q; 46, a far photo of P, is near to nothing else.
+    # Degrees on a circle: 17 strayed from P to Q, and 46 of P is near to nothing else.
     angles = np.deg2rad([0, 2, 46, 17, 180, 181])
     vectors = np.zeros((6, DIM), np.float32)
     vectors[:, 0], vectors[:, 1] = np.cos(angles), np.sin(angles)
