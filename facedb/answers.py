@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation, to_people
 from facedb.decision import accepts, chosen, part_of, rank, stacked, taken
+from facedb.enrollment import NO_FACE
 from facedb.gallery import Gallery
 from facedb.operating import Operating
 from facedb.pipeline import Encoded
@@ -61,7 +62,7 @@ def answers(
     return [
         PhotoAnswer(
             photo.path,
-            photo.reason,
+            photo.reason or (None if photo.faces else NO_FACE),
             tuple(
                 _decided(face, next(following), operating, quality)
                 for face, quality in zip_longest(photo.faces, photo.qualities)
@@ -76,8 +77,8 @@ def compared(one: Encoded, other: Encoded, operating: Operating) -> Comparison:
     change = one.embeddings[0].astype(np.float64) - other.embeddings[0]
     distance, curve = float(np.linalg.norm(change)), operating.curve
     first, second = (next(iter(photo.qualities), None) for photo in (one, other))
-    told = not any(quality is not None and quality.unrecognisable for quality in (first, second))
-    decided = told and operating.threshold is not None
+    lost = any(quality is not None and quality.unrecognisable for quality in (first, second))
+    decided = not lost and operating.threshold is not None
     return Comparison(
         distance,
         operating.threshold,

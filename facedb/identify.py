@@ -283,13 +283,9 @@ class FaceDB(Opened):
         self, encoded: list[Encoded], k: int, threshold: float | None
     ) -> list[PhotoAnswer]:
         try:
-            found = self._found(encoded, k, threshold)
+            return self._found(encoded, k, threshold)
         except GalleryMissing:  # another was put in its place meanwhile, or none
-            found = self._found(encoded, k, threshold)
-        return [
-            answer if answer.faces or answer.reason else replace(answer, reason=NO_FACE)
-            for answer in found
-        ]
+            return self._found(encoded, k, threshold)
 
     def _found(self, encoded: list[Encoded], k: int, threshold: float | None) -> list[PhotoAnswer]:
         by = self.operating if threshold is None else replace(self.operating, threshold=threshold)

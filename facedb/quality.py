@@ -106,7 +106,7 @@ class QualityModel:
         found = traits(faces, embeddings, self.centre)
         chances = self.chances(found)
         causes = ((found - self.usual) * self.weights).argmin(axis=1) if faces else []
-        lost = found[:, 0] < self.unrecognisable
+        lost = self.cannot_tell(embeddings)
         poor = lost | (chances < self.poor)
         return [
             Quality(chance, few, CAUSES[cause] if few else "", nobody)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facedb.encoder import Encoder
@@ -110,13 +109,11 @@ def _encode_all(
 
 
 def _reason(template: StoredTemplate, result: Encoded) -> str | None:
-    checks: tuple[tuple[Callable[[], bool], str], ...] = (
-        (lambda: not template.photo, UNKNOWN),
-        (lambda: result.reason is not None, result.reason or ""),
-        (lambda: result.sha256 != template.sha256, CHANGED),
-        (lambda: unusable(result) is not None, unusable(result) or ""),
-    )
-    return next((words for failed, words in checks if failed()), None)
+    if not template.photo:
+        return UNKNOWN
+    if result.reason is not None:
+        return result.reason
+    return CHANGED if result.sha256 != template.sha256 else unusable(result)
 
 
 def _refused(failed: dict[int, Refusal], store: Store) -> str:

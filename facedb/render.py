@@ -184,17 +184,16 @@ def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None
     return lines
 
 
-def _some(lines: list[str], most: int = SHOWN, indent: str = "  ") -> list[str]:
+def _some(
+    lines: list[str], most: int = SHOWN, indent: str = "  ", how: str = "--json lists them"
+) -> list[str]:
     more = len(lines) - most
-    return lines if more <= 0 else [*lines[:most], f"{indent}and {more:,} more: --json lists them"]
+    return lines if more <= 0 else [*lines[:most], f"{indent}and {more:,} more: {how}"]
 
 
 def _new(lines: list[str]) -> list[str]:
     """Of what is said once, of new photos."""
-    more = len(lines) - SHOWN
-    if more <= 0:
-        return lines
-    return [*lines[:SHOWN], f"  and {more:,} more: --json lists all, while they are new"]
+    return _some(lines, how="--json lists all, while they are new")
 
 
 def poor_words(quality: Quality) -> str:

@@ -78,7 +78,9 @@ def rebuild_command(options: Shared, kind: str | None) -> None:
 
 @gallery_command.command("reencode")
 @click.option(
-    "--drop-missing", is_flag=True, help="Drop templates whose photo is gone or shows no face."
+    "--drop-missing",
+    is_flag=True,
+    help="Drop templates whose photo is gone or shows no usable face.",
 )
 @shared
 @partial(model_options, default="bundled")
