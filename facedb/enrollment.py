@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeAlias
 
+from facedb.doubts import doubts
 from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
-from facedb.lookalikes import lookalikes
 from facedb.moves import Enrolled, add_moves, vanished
-from facedb.outcome import IndexReport, PoorFace, Refusal
+from facedb.outcome import IndexReport, Refusal
 from facedb.photos import (
     PeopleWalk,
     PersonPhoto,
@@ -84,7 +84,7 @@ def index_folder(
     if gone or enroller.elsewhere:
         add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
     report.refused.sort(key=lambda refusal: refusal.path)
-    return _finished(report, gallery, threshold, began, since)
+    return _finished(report, gallery, threshold, began, since, enroller.made)
 
 
 def _to_read(walk: PeopleWalk, known: dict[str, FileRow], report: IndexReport) -> list[PersonPhoto]:
@@ -119,8 +119,9 @@ def enroll_photos(
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
     report = IndexReport.of(len(entries), walk.skipped)
     known = gallery.store.files_at([entry.path for entry in entries])
-    _Enroller(gallery, encoder, detector, report, known, replacing=False).run(entries, progress)
-    return _finished(report, gallery, threshold, began, since)
+    enroller = _Enroller(gallery, encoder, detector, report, known, replacing=False)
+    enroller.run(entries, progress)
+    return _finished(report, gallery, threshold, began, since, enroller.made)
 
 
 def barren(
@@ -156,15 +157,15 @@ def _finished(
     threshold: Callable[[], float | None],
     began: float,
     since: int,
+    made: Collection[str],
 ) -> IndexReport:
-    """The report of what was enrolled after the revision `since`, once the gallery is settled."""
+    """The report of the photos enrolled after the revision `since`, once the gallery is settled."""
     gallery.settle()
     report.people = gallery.store.count_people()
     if report.enrolled:
-        limit = threshold()
-        found = [] if limit is None else lookalikes(gallery, since, limit)
-        poor = {face.path for face in report.poor}  # of these it says little
-        report.lookalikes = [one for one in found if one.path not in poor]
+        found = doubts(gallery, threshold(), since=since, digests=made)
+        report.several_faces, report.poor = found.several_faces, found.poor
+        report.lookalikes = found.lookalikes
     report.seconds = time.monotonic() - began
     return report
 
@@ -191,6 +192,7 @@ class _Enroller:
         self._batch: list[_Read] = []
         self._again: list[PersonPhoto] = []
         self.elsewhere: dict[str, Enrolled] = {}
+        self.made: set[str] = set()
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
         # Read before the photo is: a file that changes meanwhile is read again next time.
@@ -230,7 +232,7 @@ class _Enroller:
             writer.put_files(rows)
             if self._replacing:
                 self._report.removed += writer.remove_orphans(self._replaced(rows))
-        self._count(rows, templates, batch)
+        self._count(rows, templates)
 
     def _replaced(self, rows: list[FileRow]) -> list[str]:
         """Digests that a file no longer has; one that cannot be read any more keeps its own."""
@@ -261,12 +263,7 @@ class _Enroller:
                     reason = unusable(result)
                 if owner is None and reason is None:
                     owners[result.sha256] = person
-                    templates.append(_template(entry.identity, result))
-                    self._report.poor += [
-                        PoorFace(entry.path, quality)
-                        for quality in result.qualities[:1]
-                        if quality.poor
-                    ]
+                    templates.append(new_template(entry.identity, result))
                 elif owner is not None and owner != person:
                     reason = SAME_PHOTO + owner
                     self.elsewhere[entry.path] = Enrolled(result.sha256, owner)
@@ -302,14 +299,11 @@ class _Enroller:
         self,
         rows: list[FileRow],
         templates: list[NewTemplate],
-        batch: list[_Read],
     ) -> None:
         self._report.enrolled += len(templates)
         enrolled = sum(1 for row in rows if row.reason is None)
         self._report.duplicates += max(0, enrolled - len(templates))
-        self._report.several_faces += [
-            entry.path for entry, _, result in batch if result.faces_found > 1
-        ]
+        self.made |= {template.sha256 for template in templates}
 
 
 def unusable(result: Encoded) -> str | None:
@@ -319,10 +313,19 @@ def unusable(result: Encoded) -> str | None:
     return UNRECOGNISABLE if result.qualities and result.qualities[0].unrecognisable else None
 
 
-def _template(identity: str, result: Encoded) -> NewTemplate:
+def new_template(identity: str, result: Encoded) -> NewTemplate:
+    """What is stored of a photo that is not `unusable`."""
     assert result.sha256 is not None
     face = result.faces[0]
-    return NewTemplate(identity, result.sha256, face.box, face.score, result.embeddings[0])
+    return NewTemplate(
+        identity,
+        result.sha256,
+        face.box,
+        face.score,
+        result.embeddings[0],
+        quality=result.qualities[0] if result.qualities else None,
+        faces=result.faces_found,
+    )
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -12,7 +12,10 @@ import numpy as np
 from facedb.errors import InputError
 from facedb.store import Store
 
-_COLUMNS = ("template_id", "identity", "photo", "sha256", "x", "y", "width", "height", "score")
+_COLUMNS = (
+    *("template_id", "identity", "photo", "sha256", "x", "y", "width", "height", "score"),
+    *("quality", "poor", "faces"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,10 @@ def _write_csv(store: Store, file: Path, wanted: set[int]) -> list[int]:
         for template in store.templates():
             if template.template_id in wanted:
                 fields = asdict(template)
-                box = fields.pop("box")
-                fields |= dict(zip(("x", "y", "width", "height"), box, strict=True))
+                fields |= dict(zip(("x", "y", "width", "height"), template.box, strict=True))
+                quality = template.quality
+                fields["quality"] = None if quality is None else f"{quality.chance:.3f}"
+                fields["poor"] = None if quality is None else quality.cause
                 writer.writerow([fields[name] for name in _COLUMNS])
                 written.append(template.template_id)
     return written

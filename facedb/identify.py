@@ -10,18 +10,18 @@ with facedb.open("family.gallery") as db:
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from shlex import quote
 from types import TracebackType
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from facedb.answers import answers, compared
+from facedb.arguments import Paths, as_paths, check_fpir, check_question, folder_of_people
 from facedb.describe import describe
+from facedb.doubts import Doubts, doubts
 from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import (
     NO_FACE,
@@ -40,7 +40,7 @@ from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_peopl
 from facedb.pinning import new_pin
 from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
-from facedb.settings import Settings, check_fpir, check_threshold, check_word
+from facedb.settings import Settings
 from facedb.store import Measurements
 from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
 
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
 
 __all__ = ["DEFAULT_GALLERY", "FaceDB", "PhotoLike", "Settings", "open"]
-
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-"""One file or folder, or several."""
 
 
 class FaceDB(Opened):
@@ -91,9 +88,7 @@ class FaceDB(Opened):
             prune: also remove the templates whose files below `folder` are gone.
             progress: called with photos done and photos to do.
         """
-        top = os.path.abspath(folder)
-        if not os.path.isdir(top):
-            raise InputError(_no_folder(os.fspath(folder)))
+        top = folder_of_people(folder)
         if not self.exists and (report := self._make_for(walk_people(top), progress)) is not None:
             return report
         return index_folder(
@@ -118,7 +113,7 @@ class FaceDB(Opened):
         """
         if not isinstance(name, str):
             raise InputError(f"name={name!r}: a person needs a name, as text")
-        name, paths = checked_name(name), list(_paths(photos))
+        name, paths = checked_name(name), list(as_paths(photos))
         if not self.exists and (report := self._make_for(walk_photos(paths), progress)) is not None:
             return report
         return enroll_photos(
@@ -130,6 +125,18 @@ class FaceDB(Opened):
             threshold=lambda: self._usual().threshold,
             progress=progress,
         )
+
+    def doubts(self, name: str | None = None) -> Doubts:
+        """Which enrolled photos are worth a look: poor, of several faces, or like somebody else.
+
+        Args:
+            name: only this person's.
+
+        Raises:
+            UnknownIdentity.
+        """
+        person = None if name is None else self.people.show(name).person.name
+        return doubts(self.gallery, self._usual().threshold, person=person)
 
     def remove(self, name: str) -> int:
         """Remove a person for good; returns how many templates went. UnknownIdentity."""
@@ -156,7 +163,7 @@ class FaceDB(Opened):
         Raises:
             PhotoError: the photo cannot be read.
         """
-        _check(k, faces, threshold)
+        check_question(k, faces, threshold)
         _ = self.gallery
         encoded = encode_photo(as_photo(photo), self.detector, self.encoder, faces)
         return list(self._answers([encoded], k, threshold)[0].faces)
@@ -176,9 +183,9 @@ class FaceDB(Opened):
         Raises:
             GalleryMissing, InputError: at the call, before the first answer is asked for.
         """
-        _check(k, faces, threshold)
+        check_question(k, faces, threshold)
         _ = self.gallery  # missing, it is the first thing to say
-        return self._identified(_paths(paths), k, faces, threshold)
+        return self._identified(as_paths(paths), k, faces, threshold)
 
     def _identified(
         self, paths: Iterator[str], k: int, faces: Which, threshold: float | None
@@ -316,39 +323,3 @@ def open(
 ) -> FaceDB:
     """Open the gallery in `folder`; it is made when the first photo is enrolled."""
     return FaceDB(folder, settings)
-
-
-def _no_folder(path: str) -> str:
-    if not os.path.exists(path):
-        return f"{path}: no such folder"
-    return (
-        f"{path}: is a file; index takes a folder that holds a folder per person. "
-        f"If it is a photo: facedb enroll NAME {quote(path)}"
-    )
-
-
-def _check(k: int, faces: Which, threshold: float | None) -> None:
-    """InputError where a question is asked in other words than these, or out of range."""
-    try:
-        enough = operator.index(k) >= 1
-    except TypeError:
-        enough = False
-    if not enough:
-        raise InputError(f"k={k!r}: how many people to name, a whole number from 1")
-    check_word("faces", faces, get_args(Which))
-    check_threshold(threshold)
-
-
-def _paths(given: Paths) -> Iterator[str]:
-    if isinstance(given, str | os.PathLike):
-        given = [given]
-    if isinstance(given, bytes) or not isinstance(given, Iterable):
-        raise InputError(f"a {type(given).__name__} is no file: give paths of files or folders")
-    return map(_path, given)
-
-
-def _path(path: object) -> str:
-    found = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(found, str):
-        raise InputError(f"a {type(path).__name__} is no path of a file or folder")
-    return found

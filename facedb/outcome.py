@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from facedb.doubts import PoorFace
 from facedb.lookalikes import Lookalike
 from facedb.photos import Skipped, reasons
-from facedb.types import Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,6 @@ class Refusal:
 
     path: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoorFace:
-    """A photo that was enrolled though its face is hard to recognise."""
-
-    path: str
-    quality: Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +49,7 @@ class IndexReport:
         people: identities enrolled now, in the whole gallery.
         refused: files and folders left out; the gallery remembers the files.
         skipped: how many of them are no photos, but other files and folders.
-        several_faces: photos with more than one face; the largest near the middle was taken.
-        poor: new templates of faces that are hard to recognise, which another photo would serve
-            better.
-        lookalikes: new templates that look like somebody else, and unlike their own person's other
-            photos: a wrong folder, or a bystander who was larger.
+        several_faces, poor, lookalikes: the `Doubts` about the new templates.
         seconds: wall time.
         moved, with_two: of the refused, those that are enrolled as somebody else, and why.
         vanished: enrolled photos of the folder whose files are gone.

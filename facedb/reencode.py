@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 
 from facedb.encoder import Encoder
-from facedb.enrollment import COMMIT_SECONDS, Progress, unusable
+from facedb.enrollment import COMMIT_SECONDS, Progress, new_template, unusable
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.outcome import Refusal
@@ -93,10 +93,7 @@ def _encode_all(
     for done, (template, result) in enumerate(zip(todo, encoded, strict=True), start=1):
         reason = _reason(template, result)
         if reason is None:
-            face = result.faces[0]
-            ready[template.template_id] = NewTemplate(
-                template.identity, template.sha256, face.box, face.score, result.embeddings[0]
-            )
+            ready[template.template_id] = new_template(template.identity, result)
         else:
             failed[template.template_id] = Refusal(template.photo or template.identity, reason)
         if done == len(todo) or time.monotonic() - committed >= COMMIT_SECONDS:

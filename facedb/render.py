@@ -6,18 +6,14 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facedb.outcome import IndexReport, Refusal
     from facedb.people import PersonDetails
-    from facedb.photos import Skipped
-    from facedb.store import Person
+    from facedb.store import Person, StoredTemplate
     from facedb.training.request import TrainReport
     from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Quality
 
@@ -28,7 +24,7 @@ CSV_COLUMNS = (
 
 
 SHOWN = 10
-_FEW = 3  # files of a kind that are no photos and are named each
+UNKNOWN = "(file unknown)"
 
 
 def as_json(schema: str, result: Any, **more: Any) -> str:
@@ -85,115 +81,14 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
-    """What indexing did, in a line or two; `folder` is what was indexed."""
-    rate = report.photos / report.seconds if report.seconds > 0 else 0.0
-    left_out = len(report.refused) - report.skipped
-    unchanged = report.photos - report.enrolled - report.duplicates - left_out
-    copies = "copy of an enrolled photo" if report.duplicates == 1 else "copies of enrolled photos"
-    parts = [f"{report.enrolled:,} enrolled"] + [
-        f"{count:,} {words}"
-        for count, words in (
-            (unchanged, "unchanged"),
-            (report.duplicates, copies),
-            (left_out, "left out"),
-        )
-        if count
-    ]
-    apart = [f"; {report.removed:,} removed"] if report.removed else []
-    if report.skipped:
-        apart.append(
-            f"; {counted(report.skipped, 'other file or folder', 'other files or folders')} skipped"
-        )
-    lines = [
-        f"{counted(report.photos, 'photo')} in {report.seconds:.1f} s ({rate:,.0f}/s): "
-        + ", ".join(parts)
-        + "".join(apart),
-        f"{gallery}: {counted(report.people, 'person', 'people') if report.people else 'nobody'}",
-    ]
-    lines += _moves(report, gallery, folder)
-    if report.several_faces:
-        shows = counted(len(report.several_faces), "photo shows", "photos show")
-        lines.append(f"{shows} several faces; the largest near the middle was taken:")
-        lines += _new([f"  {path}" for path in report.several_faces])
-    if report.poor:
-        poor = counted(len(report.poor), "enrolled face is", "enrolled faces are")
-        lines.append(f"{poor} hard to recognise; other photos of these people would serve better:")
-        worst = sorted(report.poor, key=lambda face: face.quality.chance)
-        lines += _new([f"  {poor_words(face.quality)}: {face.path}" for face in worst])
-    if report.lookalikes:
-        looks = counted(len(report.lookalikes), "enrolled face looks", "enrolled faces look")
-        lines.append(
-            f"{looks} like somebody else and unlike the person's other photos: a wrong person, or "
-            "a bystander?" + " Move or crop the file, and index again with --prune:" * bool(folder)
-        )
-        lines += _new(
-            [
-                f"  {one.path}: like {one.other} ({one.distance:.2f} from {one.photo})"
-                for one in report.lookalikes
-            ]
-        )
-    return "\n".join(lines)
-
-
-def _moves(report: IndexReport, gallery: str, folder: str) -> list[str]:
-    """What became of files that were enrolled, and what to type."""
-    where = "" if gallery == "facedb.gallery" else f" -g {quote(gallery)}"
-    again = f"facedb index {quote(folder)}{where} --prune"
-    lines = []
-    for move in report.moved:
-        photos = counted(len(move.paths), "photo")
-        are, them = ("is", "it") if len(move.paths) == 1 else ("are", "them")
-        lines.append(
-            f"{photos} enrolled as {move.owner} {are} in {move.person} now: {again} follows {them}"
-        )
-    if report.vanished:
-        photos = counted(report.vanished, "enrolled photo is", "enrolled photos are")
-        them = "it" if report.vanished == 1 else "them"
-        lines.append(f"{photos} gone from this folder: {again} forgets {them}")
-    pairs = []
-    for pair in report.with_two:
-        one, other = (os.path.relpath(path, folder) for path in (pair.other, pair.path))
-        pairs.append(
-            f"one photo lies with two people: {one} and {other}; it counts as {pair.owner} "
-            "until one is deleted and index --prune run"
-        )
-    return lines + _some(pairs, indent="")
-
-
-def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None) -> list[str]:
-    """A line a photo that was left out, of which at most so many; other files by their kind."""
-    from facedb.photos.reasons import NOT_A_PHOTO, RAW_PHOTO
-
-    photos: list[str] = []
-    others: dict[tuple[str, str], list[str]] = {}
-    for item in refused:
-        if item.reason in (NOT_A_PHOTO, RAW_PHOTO):
-            suffix = os.path.splitext(item.path)[1].casefold()
-            others.setdefault((item.reason, suffix), []).append(item.path)
-        else:
-            photos.append(f"left out: {item.path}: {item.reason}")
-    lines = photos if most is None else _some(photos, most, "")
-    for (reason, suffix), paths in sorted(others.items()):
-        if len(paths) > _FEW:
-            kind = f"{suffix} files" if suffix else "files without a suffix"
-            why = "not photos" if reason == NOT_A_PHOTO else reason
-            lines.append(f"skipped: {len(paths):,} {kind}: {why}")
-        else:
-            lines += [f"skipped: {path}: {reason}" for path in paths]
-    return lines
-
-
-def _some(
-    lines: list[str], most: int = SHOWN, indent: str = "  ", how: str = "--json lists them"
+def listed(
+    lines: list[str], most: int | None = SHOWN, indent: str = "  ", how: str = "--json lists them"
 ) -> list[str]:
+    """The lines, of which at most so many; then how to see the others."""
+    if most is None:
+        return lines
     more = len(lines) - most
     return lines if more <= 0 else [*lines[:most], f"{indent}and {more:,} more: {how}"]
-
-
-def _new(lines: list[str]) -> list[str]:
-    """Of what is said once, of new photos."""
-    return _some(lines, how="--json lists all, while they are new")
 
 
 def poor_words(quality: Quality) -> str:
@@ -304,9 +199,18 @@ def person_text(details: PersonDetails) -> str:
     lines = [f"{person.name}: {counted(person.templates, 'template')}"]
     if person.aliases:
         lines.append("also: " + ", ".join(person.aliases))
-    lines += [f"  {template.photo or '(file unknown)'}" for template in details.templates]
+    lines += [
+        f"  {template.photo or UNKNOWN}{_doubted(template)}" for template in details.templates
+    ]
     lines += [f"  {row.path}  left out: {row.reason}" for row in details.refused]
     return "\n".join(lines)
+
+
+def _doubted(template: StoredTemplate) -> str:
+    quality, faces = template.quality, template.faces or 1
+    words = [f"{faces} faces"] if faces > 1 else []
+    words += [poor_words(quality)] if quality is not None and quality.poor else []
+    return f"  ({'; '.join(words)})" if words else ""
 
 
 def gallery_text(info: GalleryInfo) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import get_args
 
 from facedb.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation
+from facedb.arguments import check_fpir, check_threshold, check_word
 from facedb.device import Device
-from facedb.errors import InputError
 from facedb.index import IndexKind
 
 
@@ -50,23 +48,3 @@ class Settings:
         check_threshold(self.threshold)
         if self.fpir is not None:
             check_fpir(self.fpir)
-
-
-def check_word(name: str, value: object, words: Sequence[str]) -> None:
-    """InputError where a value is none of its words."""
-    if value not in words:
-        raise InputError(f"{name}={value!r}: it is one of {', '.join(words)}")
-
-
-def check_fpir(fpir: object) -> None:
-    """InputError where it is no share in (0, 1)."""
-    if not (isinstance(fpir, Real) and 0.0 < float(fpir) < 1.0):
-        raise InputError(f"fpir={fpir!r}: a share between 0 and 1")
-
-
-def check_threshold(threshold: object) -> None:
-    """InputError where it is neither None nor a distance in [0, 2]."""
-    if threshold is not None and not (
-        isinstance(threshold, Real) and 0.0 <= float(threshold) <= 2.0
-    ):
-        raise InputError(f"threshold={threshold!r}: a distance in [0, 2]")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crops import people_folder
+from older import made_older
 from photos_maker import save, scene
 from vectors import PIN, add, people, unit
 
@@ -250,8 +251,8 @@ def test_a_gallery_of_version_1_goes_on_working(db: FaceDB, tmp_path: Path) -> N
     with sqlite3.connect(file) as old:
         old.execute("DROP TABLE operating_point")
         old.execute("DROP TABLE probe")
-        old.execute("UPDATE gallery SET schema_version = 1")
     old.close()
+    made_older(file, 1)
     photo = tmp_path / "train" / "Person 2" / "0000.png"
     again = facedb.open(db.folder)
     assert again.identify(photo)[0].candidates[0].identity == "Person 2"
@@ -259,10 +260,10 @@ def test_a_gallery_of_version_1_goes_on_working(db: FaceDB, tmp_path: Path) -> N
     # A query writes nothing; the first write brings it up to date.
     assert _version(file) == 1
     again.calibrate(strangers(tmp_path / "strangers", 30), fpir=0.1)
-    assert _version(file) == 2
+    assert _version(file) == 3
     assert facedb.open(db.folder).operating.calibrated is not None
     with sqlite3.connect(file) as newer:
-        newer.execute("UPDATE gallery SET schema_version = 3")
+        newer.execute("UPDATE gallery SET schema_version = 4")
     newer.close()
     with pytest.raises(facedb.FacedbError, match="made by another version"):
         facedb.open(db.folder).identify(photo)

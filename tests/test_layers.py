@@ -21,20 +21,21 @@ PACKAGE = Path(facedb.__file__).parent
 
 # From the bottom up; a module may import from its own line and from lines above it here.
 LAYERS = [
-    ["errors", "types", "device", "heap", "lock", "runtime"],
+    ["errors", "types", "device", "heap", "lock", "runtime", "arguments"],
     ["decision", "aggregation", "membership", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
     ["photos", "store", "index", "encoder", "alignment", "detections"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
     ["lookalikes", "pipeline", "training", "study"],
+    ["doubts"],
     ["outcome"],
     ["moves"],
     ["opened", "enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],
     ["evaluation", "picture"],
-    ["render", "render_evaluation"],
+    ["render", "render_evaluation", "render_index"],
     ["cli"],
     ["__main__"],
 ]

@@ -10,7 +10,8 @@ import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
 from facedb.errors import InputError
-from facedb.render import as_json, index_text, left_out_lines
+from facedb.render import as_json
+from facedb.render_index import index_text, left_out_lines
 
 if TYPE_CHECKING:
     from facedb.outcome import IndexReport

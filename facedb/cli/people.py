@@ -1,4 +1,4 @@
-"""`facedb people list|show|rename|merge|remove`."""
+"""`facedb people list|show|doubts|rename|merge|remove`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import click
 
 from facedb.cli.options import Shared, shared
 from facedb.render import as_json, counted, people_text, person_text
+from facedb.render_index import doubts_text
 
 
 @click.group("people")
 def people_command() -> None:
-    """Who is enrolled: list, show, rename, merge, remove.
+    """Who is enrolled: list, show, doubts, rename, merge, remove.
 
     \b
       facedb people list
       facedb people show "Ada Lovelace"
+      facedb people doubts
       facedb people rename ada "Ada Lovelace"
       facedb people merge "A. Lovelace" "Ada Lovelace"
       facedb people remove "Ada Lovelace"
@@ -49,6 +51,27 @@ def show_command(options: Shared, name: str) -> None:
     with options.open() as db:
         details = db.people.show(name)
     click.echo(as_json("person", details) if options.as_json else person_text(details))
+
+
+@people_command.command("doubts")
+@click.argument("name", required=False)
+@shared
+def doubts_command(options: Shared, name: str | None) -> None:
+    """Enrolled photos worth a look, of everyone or of NAME.
+
+    Those whose face is hard to recognise, those that show several faces, and those that look like
+    somebody else and unlike the person's other photos, as one in a wrong folder does.
+
+    \b
+      facedb people doubts
+      facedb people doubts "Ada Lovelace" --json
+    """
+    with options.open() as db:
+        doubts = db.doubts(name)
+    if options.as_json:
+        click.echo(as_json("doubts", doubts))
+    else:
+        click.echo(doubts_text(doubts, options.gallery))
 
 
 @people_command.command("rename")

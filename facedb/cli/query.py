@@ -26,8 +26,8 @@ from facedb.render import (
     as_csv,
     as_json,
     comparison_text,
-    left_out_lines,
 )
+from facedb.render_index import left_out_lines
 
 if TYPE_CHECKING:
     from io import BufferedReader

@@ -18,6 +18,7 @@ from facedb.store import queries
 from facedb.store.connection import blocks
 from facedb.store.records import FileRow, Person, Pin, Snapshot, State, StoredTemplate
 from facedb.store.tables import (
+    DOUBTS_SINCE,
     alias_table,
     file_table,
     identity_table,
@@ -26,7 +27,7 @@ from facedb.store.tables import (
     snapshot_table,
     template_table,
 )
-from facedb.types import Embeddings
+from facedb.types import Embeddings, Quality
 
 
 class Lookups(ABC):
@@ -34,6 +35,7 @@ class Lookups(ABC):
 
     folder: Path
     pin: Pin
+    _has_doubts = False
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[sa.Connection]:
@@ -138,31 +140,41 @@ class Lookups(ABC):
         """template id -> where it came from, for those of `template_ids` still stored."""
         found: dict[int, StoredTemplate] = {}
         with self.reading() as connection:
+            query = self._if_kept(connection, queries.DESCRIBE, queries.OLDER_DESCRIBE)
             for block in blocks(template_ids):
-                for row in connection.execute(queries.DESCRIBE, {"ids": block}):
+                for row in connection.execute(query, {"ids": block}):
                     found[row[0]] = _stored_template(row)
         return found
 
     def templates_of(self, identity_id: int) -> list[StoredTemplate]:
         """A person's templates by rising id."""
-        query = queries.TEMPLATES.where(template_table.c.identity_id == identity_id)
-        with self.reading() as connection:
-            return [_stored_template(row) for row in connection.execute(query)]
+        return list(self._templates(template_table.c.identity_id == identity_id))
 
-    def templates(self) -> Iterator[StoredTemplate]:
-        """All templates by rising id."""
-        with self.reading() as connection:
-            result = connection.execute(queries.TEMPLATES, execution_options={"yield_per": 4096})
-            for row in result:
-                yield _stored_template(row)
+    def templates(self, after: int = 0) -> Iterator[StoredTemplate]:
+        """All templates of revisions later than `after`, by rising id."""
+        return self._templates(template_table.c.revision > after if after else sa.true())
 
     def templates_to_reencode(self, made_by: str) -> list[StoredTemplate]:
         """Templates without a new vector of this encoder and detector."""
         columns = reencoded_table.c
         done = sa.select(columns.template_id).where(columns.made_by == made_by)
-        query = queries.TEMPLATES.where(template_table.c.id.not_in(done))
+        return list(self._templates(template_table.c.id.not_in(done)))
+
+    def _templates(self, wanted: sa.ColumnElement[bool]) -> Iterator[StoredTemplate]:
         with self.reading() as connection:
-            return [_stored_template(row) for row in connection.execute(query)]
+            query = self._if_kept(connection, queries.TEMPLATES, queries.OLDER_TEMPLATES)
+            result = connection.execute(query.where(wanted), execution_options={"yield_per": 4096})
+            for row in result:
+                yield _stored_template(row)
+
+    def _if_kept(
+        self, connection: sa.Connection, query: sa.Select[Any], older: sa.Select[Any]
+    ) -> sa.Select[Any]:
+        """`query`, or `older` where the store keeps no qualities yet."""
+        if not self._has_doubts:
+            row = connection.execute(queries.GALLERY).mappings().one()
+            self._has_doubts = row["schema_version"] >= DOUBTS_SINCE
+        return query if self._has_doubts else older
 
     def people(self) -> list[Person]:
         """Everyone enrolled, by name."""
@@ -264,5 +276,7 @@ def pin_of(row: sa.RowMapping) -> Pin:
 
 
 def _stored_template(row: Sequence[Any]) -> StoredTemplate:
-    template_id, identity, sha256, photo, x, y, width, height, score = row
-    return StoredTemplate(template_id, identity, sha256, photo or "", (x, y, width, height), score)
+    template_id, identity, sha256, photo, x, y, width, height, score, chance, poor, faces = row
+    quality = None if chance is None else Quality(chance, poor != "", poor)
+    box = x, y, width, height
+    return StoredTemplate(template_id, identity, sha256, photo or "", box, score, quality, faces)

@@ -13,7 +13,7 @@ from facedb.store.connection import blocks
 from facedb.store.records import OperatingPoint, StoredProbe
 from facedb.store.store import Store
 from facedb.store.tables import (
-    SCHEMA_VERSION,
+    MEASUREMENTS_SINCE,
     operating_point_table,
     probe_table,
     template_table,
@@ -86,7 +86,7 @@ class Measurements:
 def _has_measurements(connection: sa.Connection) -> bool:
     """Whether the store has been written since measurements are kept there."""
     row = connection.execute(queries.GALLERY).mappings().one()
-    return int(row["schema_version"]) >= SCHEMA_VERSION
+    return int(row["schema_version"]) >= MEASUREMENTS_SINCE
 
 
 def _stored_probe(row: sa.RowMapping) -> StoredProbe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from facedb.store.tables import (
@@ -37,21 +39,26 @@ VECTORS_OF = (
     .where(_among(template_table.c.identity_id, "ids"))
     .order_by(template_table.c.identity_id, template_table.c.id)
 )
-TEMPLATES = (
-    sa.select(
-        template_table.c.id,
+
+
+def _templates(*doubts: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    columns = template_table.c
+    query = sa.select(
+        columns.id,
         identity_table.c.name,
-        template_table.c.sha256,
+        columns.sha256,
         sa.select(sa.func.min(file_table.c.path))
-        .where(file_table.c.sha256 == template_table.c.sha256)
+        .where(file_table.c.sha256 == columns.sha256)
         .scalar_subquery(),
-        template_table.c.box_x,
-        template_table.c.box_y,
-        template_table.c.box_width,
-        template_table.c.box_height,
-        template_table.c.score,
+        *(columns.box_x, columns.box_y, columns.box_width, columns.box_height, columns.score),
+        *doubts,
     )
-    .join(identity_table, identity_table.c.id == template_table.c.identity_id)
-    .order_by(template_table.c.id)
-)
+    owner = identity_table.c.id == columns.identity_id
+    return query.join(identity_table, owner).order_by(columns.id)
+
+
+TEMPLATES = _templates(template_table.c.quality, template_table.c.poor, template_table.c.faces)
 DESCRIBE = TEMPLATES.where(_among(template_table.c.id, "ids"))
+# Of a store that nobody has written since version 3.
+OLDER_TEMPLATES = _templates(sa.null(), sa.null(), sa.null())
+OLDER_DESCRIBE = OLDER_TEMPLATES.where(_among(template_table.c.id, "ids"))

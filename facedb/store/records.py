@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facedb.types import Box
+from facedb.types import Box, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +71,31 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class NewTemplate:
-    """A template to be stored; `vector` is float32[d], a unit row from the encoder's door."""
+    """A template to be stored.
+
+    Attributes:
+        vector: float32[d], a unit row from the encoder's door.
+        quality: of the face; None where the encoder's card cannot tell.
+        faces: how many the photo shows; None where that is not known.
+    """
 
     identity: str
     sha256: str
     box: Box
     score: float
     vector: NDArray[np.float32]
+    quality: Quality | None = None
+    faces: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTemplate:
-    """Where a template came from; `photo` is "" when its file is no longer known."""
+    """Where a template came from.
+
+    Attributes:
+        photo: its file; "" when that is no longer known.
+        quality, faces: as of a new one; None where it was enrolled before they were stored.
+    """
 
     template_id: int
     identity: str
@@ -90,6 +103,8 @@ class StoredTemplate:
     photo: str
     box: Box
     score: float
+    quality: Quality | None
+    faces: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from facedb.store.records import Pin
 from facedb.store.tables import (
     READABLE_VERSIONS,
     SCHEMA_VERSION,
+    bring_up_to_date,
     gallery_table,
     metadata,
 )
@@ -175,8 +176,7 @@ class Store(Lookups):
             row = connection.execute(queries.GALLERY).mappings().one()
             self.check_encoder(pin_of(row).made_by)
             if row["schema_version"] < SCHEMA_VERSION:
-                metadata.create_all(connection)
-                connection.execute(sa.update(gallery_table).values(schema_version=SCHEMA_VERSION))
+                bring_up_to_date(connection)
             yield Writer(connection)
             connection.commit()
 

@@ -6,10 +6,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, SCHEMA_VERSION)  # the first write brings an older one up to date
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, SCHEMA_VERSION)  # the first write brings an older one up to date
+MEASUREMENTS_SINCE = 2
+DOUBTS_SINCE = 3
 
 metadata = sa.MetaData()
+
+
+def doubt_columns() -> list[sa.Column[Any]]:
+    """Quality, why it is poor ("" where it is not), faces in the photo."""
+    return [
+        sa.Column("quality", sa.Float),
+        sa.Column("poor", sa.String),
+        sa.Column("faces", sa.Integer),
+    ]
 
 
 def _face_columns() -> list[sa.Column[Any]]:
@@ -17,6 +28,7 @@ def _face_columns() -> list[sa.Column[Any]]:
     return [
         *(sa.Column(name, sa.Float, nullable=False) for name in box),
         sa.Column("vector", sa.LargeBinary, nullable=False),
+        *doubt_columns(),
     ]
 
 
@@ -106,7 +118,7 @@ file_table = sa.Table(
     sa.Column("reason", sa.String),
 )
 
-# Since version 2. What a threshold was measured to do, for an encoder, detector and aggregation.
+# Of MEASUREMENTS_SINCE. What a threshold does, for an encoder, detector and aggregation.
 operating_point_table = sa.Table(
     "operating_point",
     metadata,
@@ -125,7 +137,7 @@ operating_point_table = sa.Table(
     sa.Column("shares", sa.LargeBinary, nullable=False),
 )
 
-# Since version 2. Embeddings of probes, kept only on request; without a vector: no face.
+# Of MEASUREMENTS_SINCE. Embeddings of probes, kept only on request; without a vector: no face.
 probe_table = sa.Table(
     "probe",
     metadata,
@@ -134,3 +146,13 @@ probe_table = sa.Table(
     *(sa.Column(f"box_{side}", sa.Float) for side in ("x", "y", "width", "height")),
     sa.Column("vector", sa.LargeBinary),
 )
+
+
+def bring_up_to_date(connection: sa.Connection) -> None:
+    """Give a store of an older version what it lacks, in the transaction of its first write."""
+    metadata.create_all(connection)
+    for table in (template_table, reencoded_table):
+        for column in doubt_columns():
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+    connection.execute(sa.update(gallery_table).values(schema_version=SCHEMA_VERSION))

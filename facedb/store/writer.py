@@ -284,11 +284,16 @@ def _blob(vector: NDArray[np.float32]) -> bytes:
 
 
 def _face_columns(template: NewTemplate) -> dict[str, object]:
-    values = (*template.box, template.score, _blob(template.vector))
+    quality = template.quality
+    doubts = (None, None) if quality is None else (quality.chance, quality.cause)
+    values = (*template.box, template.score, _blob(template.vector), *doubts, template.faces)
     return dict(zip(_FACE_COLUMNS, values, strict=True))
 
 
-_FACE_COLUMNS = ("box_x", "box_y", "box_width", "box_height", "score", "vector")
+_FACE_COLUMNS = (
+    *("box_x", "box_y", "box_width", "box_height", "score", "vector"),
+    *("quality", "poor", "faces"),
+)
 _FIND_IDENTITIES = sa.union_all(
     sa.select(identity_table.c.name, identity_table.c.id).where(
         identity_table.c.name.in_(sa.bindparam("names", expanding=True))

@@ -1,0 +1,78 @@
+"""Enrolled photos that are worth a look: poor, of several faces, or like somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from facedb.gallery import Gallery
+from facedb.lookalikes import Lookalike, lookalikes
+from facedb.types import Quality
+
+
+@dataclass(frozen=True, slots=True)
+class PoorFace:
+    """A photo that was enrolled though its face is hard to recognise."""
+
+    path: str
+    quality: Quality
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What is doubtful about enrolled photos.
+
+    Attributes:
+        photos: how many were looked at.
+        several_faces: photos with more than one face; the largest near the middle was taken.
+        poor: photos of faces that are hard to recognise, which another photo would serve better;
+            the poorest first.
+        lookalikes: photos that look like somebody else, and unlike their own person's other
+            photos: a wrong folder, or a bystander who was larger; the likest first.
+        unknown: how many photos were enrolled before the gallery kept what tells the first two.
+    """
+
+    photos: int
+    several_faces: list[str]
+    poor: list[PoorFace]
+    lookalikes: list[Lookalike]
+    unknown: int
+
+
+def doubts(
+    gallery: Gallery,
+    threshold: float | None,
+    *,
+    since: int = 0,
+    digests: Collection[str] | None = None,
+    person: str | None = None,
+) -> Doubts:
+    """What is doubtful about the templates of a gallery.
+
+    Args:
+        threshold: the largest distance that accepts; without one, nobody is like anybody.
+        since: only templates added after this revision.
+        digests: only templates of these photos.
+        person: only templates of this identity.
+    """
+    looked_at = [
+        template
+        for template in gallery.store.templates(since)
+        if (digests is None or template.sha256 in digests)
+        and (person is None or template.identity == person)
+    ]
+    poor = [
+        PoorFace(one.photo, one.quality, one.identity)
+        for one in looked_at
+        if one.quality is not None and one.quality.poor
+    ]
+    clear = {one.photo for one in looked_at} - {face.path for face in poor}  # poor ones say little
+    found = lookalikes(gallery, since, threshold) if threshold is not None and looked_at else []
+    return Doubts(
+        photos=len(looked_at),
+        several_faces=[one.photo for one in looked_at if one.faces is not None and one.faces > 1],
+        poor=sorted(poor, key=lambda face: face.quality.chance),
+        lookalikes=[one for one in found if one.path in clear],
+        unknown=sum(one.faces is None for one in looked_at),
+    )
