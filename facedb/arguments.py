@@ -7,14 +7,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from shlex import quote
-from typing import Final
+from typing import get_args
 
 from facedb.errors import InputError
+from facedb.types import Which
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """One file or folder, or several."""
-
-FACES: Final = ("all", "largest")
 
 
 def check_word(name: str, value: object, words: Sequence[str]) -> None:
@@ -62,7 +61,7 @@ def check_question(k: object, faces: object, threshold: object) -> None:
         enough = False
     if not enough:
         raise InputError(f"k={k!r}: how many people to name, a whole number from 1")
-    check_word("faces", faces, FACES)
+    check_word("faces", faces, get_args(Which))
     check_threshold(threshold)
 
 

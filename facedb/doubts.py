@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from facedb.gallery import Gallery
 from facedb.lookalikes import Lookalike, lookalikes
+from facedb.store import StoredTemplate
 from facedb.types import Quality
 
 
@@ -42,26 +43,17 @@ class Doubts:
 
 def doubts(
     gallery: Gallery,
+    templates: Iterable[StoredTemplate],
     threshold: float | None,
-    *,
     since: int = 0,
-    digests: Collection[str] | None = None,
-    person: str | None = None,
 ) -> Doubts:
-    """What is doubtful about the templates of a gallery.
+    """What is doubtful about templates of a gallery.
 
     Args:
         threshold: the largest distance that accepts; without one, nobody is like anybody.
-        since: only templates added after this revision.
-        digests: only templates of these photos.
-        person: only templates of this identity.
+        since: a revision before they were added.
     """
-    looked_at = [
-        template
-        for template in gallery.store.templates(since)
-        if (digests is None or template.sha256 in digests)
-        and (person is None or template.identity == person)
-    ]
+    looked_at = list(templates)
     poor = [
         PoorFace(one.photo, one.quality, one.identity)
         for one in looked_at

@@ -163,7 +163,8 @@ def _finished(
     gallery.settle()
     report.people = gallery.store.count_people()
     if report.enrolled:
-        found = doubts(gallery, threshold(), since=since, digests=made)
+        new = (one for one in gallery.store.templates(since) if one.sha256 in made)
+        found = doubts(gallery, new, threshold(), since)
         report.several_faces, report.poor = found.several_faces, found.poor
         report.lookalikes = found.lookalikes
     report.seconds = time.monotonic() - began

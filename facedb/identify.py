@@ -38,11 +38,11 @@ from facedb.outcome import IndexReport
 from facedb.people import People, checked_name
 from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_people, walk_photos
 from facedb.pinning import new_pin
-from facedb.pipeline import Encoded, Which, encode_photo, encode_photos
+from facedb.pipeline import Encoded, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
 from facedb.settings import Settings
 from facedb.store import Measurements
-from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer
+from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Which
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport
@@ -135,8 +135,9 @@ class FaceDB(Opened):
         Raises:
             UnknownIdentity.
         """
-        person = None if name is None else self.people.show(name).person.name
-        return doubts(self.gallery, self._usual().threshold, person=person)
+        store = self.gallery.store
+        templates = store.templates() if name is None else self.people.show(name).templates
+        return doubts(self.gallery, templates, self._usual().threshold)
 
     def remove(self, name: str) -> int:
         """Remove a person for good; returns how many templates went. UnknownIdentity."""

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from facedb.errors import PhotoError
 from facedb.faces import UNSEEN, Detector
 from facedb.photos import load_photo
 from facedb.quality import QualityModel
-from facedb.types import Embeddings, Face, Photo, Pixels, Quality
-
-Which: TypeAlias = Literal["all", "largest"]
+from facedb.types import Embeddings, Face, Photo, Pixels, Quality, Which
 
 CHUNK = 16
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ Embeddings: TypeAlias = NDArray[np.float32]
 
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height in pixels of the upright photo at full size."""
+
+Which: TypeAlias = Literal["all", "largest"]
+"""Of the faces in a photo: all, or the one that counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,8 +172,7 @@ class Lookups(ABC):
     ) -> sa.Select[Any]:
         """`query`, or `older` where the store keeps no qualities yet."""
         if not self._has_doubts:
-            row = connection.execute(queries.GALLERY).mappings().one()
-            self._has_doubts = row["schema_version"] >= DOUBTS_SINCE
+            self._has_doubts = queries.written_since(connection, DOUBTS_SINCE)
         return query if self._has_doubts else older
 
     def people(self) -> list[Person]:

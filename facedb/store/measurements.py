@@ -42,7 +42,7 @@ class Measurements:
             columns.made_by == self._store.pin.made_by, columns.aggregation == aggregation
         )
         with self._store.reading() as connection:
-            if not _has_measurements(connection):
+            if not queries.written_since(connection, MEASUREMENTS_SINCE):
                 return None
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
@@ -67,7 +67,7 @@ class Measurements:
         found: dict[str, StoredProbe] = {}
         columns = probe_table.c
         with self._store.reading() as connection:
-            if not _has_measurements(connection):
+            if not queries.written_since(connection, MEASUREMENTS_SINCE):
                 return {}
             for block in blocks(digests):
                 query = sa.select(probe_table).where(
@@ -81,12 +81,6 @@ class Measurements:
         """Keep the embeddings of probes, so that evaluating again needs no encoder."""
         with self._store.writing() as writer:
             writer.put_probes(self._store.pin.made_by, probes)
-
-
-def _has_measurements(connection: sa.Connection) -> bool:
-    """Whether the store has been written since measurements are kept there."""
-    row = connection.execute(queries.GALLERY).mappings().one()
-    return int(row["schema_version"]) >= MEASUREMENTS_SINCE
 
 
 def _stored_probe(row: sa.RowMapping) -> StoredProbe:

@@ -62,3 +62,8 @@ DESCRIBE = TEMPLATES.where(_among(template_table.c.id, "ids"))
 # Of a store that nobody has written since version 3.
 OLDER_TEMPLATES = _templates(sa.null(), sa.null(), sa.null())
 OLDER_DESCRIBE = OLDER_TEMPLATES.where(_among(template_table.c.id, "ids"))
+
+
+def written_since(connection: sa.Connection, version: int) -> bool:
+    """Whether the store has been written since what came with this version of the schema."""
+    return int(connection.execute(GALLERY).mappings().one()["schema_version"]) >= version

@@ -32,6 +32,9 @@ def _face_columns() -> list[sa.Column[Any]]:
     ]
 
 
+FACE_COLUMNS = tuple(column.name for column in _face_columns())
+
+
 gallery_table = sa.Table(
     "gallery",
     metadata,

@@ -20,6 +20,7 @@ from facedb.store.records import (
     StoredProbe,
 )
 from facedb.store.tables import (
+    FACE_COLUMNS,
     alias_table,
     file_table,
     gallery_table,
@@ -123,7 +124,7 @@ class Writer:
         self._connection.execute(sa.delete(template_table).where(old.id.not_in(ready)))
         replaced = {
             name: sa.select(new[name]).where(new.template_id == old.id).scalar_subquery()
-            for name in _FACE_COLUMNS
+            for name in FACE_COLUMNS
         }
         self._connection.execute(
             sa.update(template_table).values(revision=self.revision, **replaced)
@@ -287,13 +288,9 @@ def _face_columns(template: NewTemplate) -> dict[str, object]:
     quality = template.quality
     doubts = (None, None) if quality is None else (quality.chance, quality.cause)
     values = (*template.box, template.score, _blob(template.vector), *doubts, template.faces)
-    return dict(zip(_FACE_COLUMNS, values, strict=True))
+    return dict(zip(FACE_COLUMNS, values, strict=True))
 
 
-_FACE_COLUMNS = (
-    *("box_x", "box_y", "box_width", "box_height", "score", "vector"),
-    *("quality", "poor", "faces"),
-)
 _FIND_IDENTITIES = sa.union_all(
     sa.select(identity_table.c.name, identity_table.c.id).where(
         identity_table.c.name.in_(sa.bindparam("names", expanding=True))
