@@ -72,13 +72,12 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from safetensors.torch import load_file
 
 from facedb.encoder import Encoder, open_encoder
 from facedb.encoder.bundle import BUNDLED, GRAPH, WEIGHTS, Bundle, read_bundle
 from facedb.encoder.encoder import Forward
 from facedb.encoder.network import EncoderNetwork
-from facedb.encoder.torch import bundle_forward
+from facedb.encoder.torch import bundle_forward, bundle_network
 from facedb.faces import CropsOnly, Detector, open_detector
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo
@@ -255,14 +254,8 @@ def onnx_forward(model: Path, threads: int) -> Forward:
 
 
 def bfloat16_network(bundle: Bundle) -> EncoderNetwork:
-    card = bundle.card
-    network = EncoderNetwork(
-        card.architecture, hidden=card.hidden, dim=card.dim, options=card.options,
-        mean=card.mean, std=card.std,
-    )  # fmt: skip
-    weights = load_file(bundle.folder / WEIGHTS)
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return network.eval().to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+    network = bundle_network(bundle).eval()
+    return network.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
 
 
 def torch_forward(network: EncoderNetwork, threads: int) -> Forward:

@@ -1,10 +1,10 @@
 """Accuracy against pictures seen: every encoder that was ever bundled, and candidates, on LFW.
 
 Claim: longer training still pays.
-Method: the bundles come out of this repository's history, each of which began from the one before;
-their crops are cut by today's bundled detector. Development is LFW's peopleDevTrain (View 1, made
-for choosing models): people with up to half of their photos enrolled, five draws. Whole is
-`evaluate_models.py` without distortions.
+Method: the bundles come out of this repository's history, each of which began from the one before,
+or has its weights behind another preprocessing; their crops are cut by today's bundled detector.
+Development is LFW's peopleDevTrain (View 1, made for choosing models): people with up to half of
+their photos enrolled, five draws. Whole is `evaluate_models.py` without distortions.
 
     python scripts/evaluate_line.py --cache runs/cache --candidate runs/best
 
@@ -31,30 +31,40 @@ from ship_encoder import images_seen
 
 from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder import open_encoder
-from facedb.encoder.bundle import CARD, GRAPH, WEIGHTS
+from facedb.encoder.bundle import CARD, GRAPH, WEIGHTS, read_bundle
 from facedb.evaluation.samples import Samples
 from facedb.faces import open_detector
 
 
 def bundles_of_history(folder: Path) -> list[Path]:
-    """Every committed bundle, written out below the folder, the first one first."""
-    place = bundled_folder().relative_to(ROOT).as_posix()
+    """Every bundle whose weights were committed, written out below the folder, in order.
+
+    The one that ships comes last, though its weights may be those of the one before.
+    """
+    bundled = bundled_folder()
+    place = bundled.relative_to(ROOT).as_posix()
     commits = git("log", "--reverse", "--format=%h", "--", f"{place}/{WEIGHTS}").decode().split()
     bundles = [folder / commit for commit in commits]
     for bundle in bundles:
         bundle.mkdir()
         for name in (CARD, GRAPH, WEIGHTS):
             (bundle / name).write_bytes(git("show", f"{bundle.name}:{place}/{name}"))
-    return bundles
+    ships = read_bundle(bundled).fingerprint != read_bundle(bundles[-1]).fingerprint
+    return [*bundles, bundled] if ships else bundles
 
 
 def git(*words: str) -> bytes:
     return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True).stdout
 
 
-def pictures_of(bundle: Path) -> int:
-    training = json.loads((bundle / CARD).read_text(encoding="utf-8"))["training"]
-    return int(training["images_seen"])
+def pictures_of(bundles: list[Path]) -> list[int]:
+    """How many pictures each saw since the one before: none, where it has the same weights."""
+    cards = [json.loads((bundle / CARD).read_text(encoding="utf-8")) for bundle in bundles]
+    before = ["", *(card["weights_sha256"] for card in cards)]
+    return [
+        0 if card["weights_sha256"] == weights else int(card["training"]["images_seen"])
+        for card, weights in zip(cards, before[:-1], strict=True)
+    ]
 
 
 def figures_of(samples: Samples, lfw: Path) -> dict[str, Any]:
@@ -80,7 +90,8 @@ def draw(line: list[dict[str, Any]], file: Path) -> None:
     for name, words in (("rank_1", "rank-1, 5,749 people"), ("dir_at_0.01", "DIR at FPIR 1 %")):
         axis.plot(pictures, [100 * row[name] for row in line], "o-", lw=2, label=words)
     axis.set(xscale="log", xlabel="million pictures seen", ylabel="LFW, %", ylim=(0, 100))
-    axis.set_xticks(pictures, [f"{million:.2f}" for million in pictures])
+    ticks = sorted(set(pictures))
+    axis.set_xticks(ticks, [f"{million:.2f}" for million in ticks])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
     axis.legend()
@@ -104,7 +115,8 @@ def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], out: Path) -> Non
     crops, shown = crops_of(photos, detector, cache, "lfw")
     line: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
-        bundles = {bundle: pictures_of(bundle) for bundle in bundles_of_history(Path(folder))}
+        history = bundles_of_history(Path(folder))
+        bundles = dict(zip(history, pictures_of(history), strict=True))
         seen = bundles | {run / "encoder": images_seen(run) for run in candidates}
         for bundle, in_all in zip(seen, accumulate(seen.values()), strict=True):
             encoder = open_encoder(str(bundle), "cpu")

@@ -165,6 +165,54 @@ def test_exported_bundle_opens_at_once(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "encoder.onnx").stat().st_size < 200_000
 
 
+def test_a_bundle_blurs_its_crops_as_its_card_says(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    torch = pytest.importorskip("torch")
+    import cv2
+
+    from facedb.encoder.export import write_bundle
+    from facedb.encoder.network import EncoderNetwork
+    from facedb.encoder.torch import bundle_network
+
+    card = {
+        "name": "fresh", "architecture": "test_convnext", "hidden": 16, "dim": 8,
+        "input_size": 112, "mean": [0.5] * 3, "std": [0.5] * 3, "alignment": "arcface-112",
+    }  # fmt: skip
+    torch.manual_seed(2)
+    network = EncoderNetwork("test_convnext", hidden=16, dim=8)
+    write_bundle(tmp_path / "plain", network, card)
+    network.blur = 3
+    write_bundle(tmp_path / "blurred", network, card | {"blur": 3})
+    network.blur = 1
+    write_bundle(tmp_path / "said-so", network, card | {"blur": 1})
+    noise = np.random.default_rng(3).integers(0, 256, (4, 112, 112, 3), dtype=np.uint8)
+    kernel = np.array([1, 2, 1]) / 4
+    pictures = [
+        cv2.sepFilter2D(crop, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+        for crop in noise
+    ]
+    with torch.inference_mode():
+        scaled = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
+        expected = torch.nn.functional.normalize(network.embed(scaled)).numpy()
+    found = open_encoder(str(tmp_path / "blurred"), "cpu")
+    np.testing.assert_allclose(found.embed(noise), expected, atol=1e-4)
+    assert np.abs(open_encoder(str(tmp_path / "plain"), "cpu").embed(noise) - expected).max() > 0.01
+    bundles = {name: read_bundle(tmp_path / name) for name in ("plain", "blurred", "said-so")}
+    assert bundles["plain"].fingerprint == bundles["said-so"].fingerprint
+    assert bundles["plain"].fingerprint != bundles["blurred"].fingerprint
+    assert bundle_network(bundles["blurred"]).blur == 3
+
+
+@pytest.mark.parametrize("side", [2, 0, -1, "3", None])
+def test_a_blur_is_an_odd_number_of_pixels(tmp_path: Path, side: object) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(BUNDLED, folder)
+    card = json.loads((folder / "encoder.json").read_text()) | {"blur": side}
+    (folder / "encoder.json").write_text(json.dumps(card))
+    with pytest.raises(EncoderError, match="blur"):
+        open_encoder(str(folder))
+
+
 def test_cuda_where_there_is_none() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     if torch.cuda.is_available():

@@ -31,6 +31,7 @@ class Card:
         dim: length of an embedding.
         input_size: side of the crops it takes, in pixels.
         mean, std: per RGB channel, of values scaled to [0, 1].
+        blur: side in pixels, odd, of the binomial filter that crops are blurred by; 1 is without.
         alignment: the template that crops are aligned to.
         threshold: the default operating point's distance in [0, 2], or None.
         terms: what the weights may be used for.
@@ -46,6 +47,7 @@ class Card:
     input_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    blur: int
     alignment: str
     threshold: float | None
     terms: str
@@ -115,6 +117,7 @@ def _parse(raw: dict[str, Any]) -> Card:
         input_size=int(raw["input_size"]),
         mean=_triple(raw["mean"]),
         std=_triple(raw["std"]),
+        blur=_odd(raw.get("blur", 1)),
         alignment=str(raw["alignment"]),
         threshold=None if threshold is None else float(threshold["distance"]),
         terms=str(raw.get("training", {}).get("terms", "")),
@@ -128,8 +131,16 @@ def _triple(values: list[float]) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
+def _odd(side: Any) -> int:
+    if not isinstance(side, int) or side < 1 or side % 2 == 0:
+        raise ValueError(f"blur: {side} is not an odd number of pixels")
+    return side
+
+
 def _fingerprint(card: Card, weights: str) -> str:
-    decides = [weights, card.input_size, card.mean, card.std, card.alignment, card.dim]
+    decides: list[Any] = [weights, card.input_size, card.mean, card.std, card.alignment, card.dim]
+    if card.blur > 1:  # the galleries of encoders without it keep their fingerprint
+        decides.append({"blur": card.blur})
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 HIDDEN = 512
 DIM = 128
@@ -22,6 +23,7 @@ class EncoderNetwork(nn.Module):
         dim: length of the embedding.
         options: further keyword arguments of `timm.create_model`.
         mean, std: per RGB channel, of values scaled to [0, 1].
+        blur: side in pixels, odd, of the binomial filter that crops are blurred by; 1 is without.
         pretrained: False for random weights, True for those that timm loads or downloads, or a
             file of weights.
     """
@@ -38,6 +40,7 @@ class EncoderNetwork(nn.Module):
         options: Mapping[str, Any] | None = None,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        blur: int = 1,
         pretrained: bool | str = False,
     ) -> None:
         super().__init__()
@@ -48,6 +51,7 @@ class EncoderNetwork(nn.Module):
             architecture, pretrained=bool(pretrained), num_classes=0, **more
         )
         features = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
+        self.blur = blur
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
         self.register_buffer(
             "pixel_mean", 255 * torch.tensor(mean)[:, None, None], persistent=False
@@ -66,12 +70,13 @@ class EncoderNetwork(nn.Module):
         return self.embed(self.scaled(crops)).float()
 
     def scaled(self, crops: Tensor) -> Tensor:
-        """Images [n, 3, h, w], scaled by mean and std, of crops uint8[n, h, w, 3].
+        """Images [n, 3, h, w], blurred, scaled by mean and std, of crops uint8[n, h, w, 3].
 
-        Planes first: ONNX Runtime is slow to divide by three numbers in the last place.
+        Planes first: ONNX Runtime is slow to divide by three numbers in the last place. In float32
+        whatever the network's own type is: bfloat16 holds whole grey levels and no halves of them.
         """
-        planes = crops.permute(0, 3, 1, 2).to(self.pixel_mean.dtype)
-        return (planes - self.pixel_mean) / self.pixel_std
+        planes = blurred(crops.permute(0, 3, 1, 2).float(), self.blur)
+        return ((planes - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype)
 
     def embed(self, images: Tensor) -> Tensor:
         """Raw embeddings, [n, dim], of images [n, 3, h, w] already scaled by mean and std."""
@@ -82,3 +87,18 @@ class EncoderNetwork(nn.Module):
         maps = self.backbone.forward_features(images)
         embeddings: Tensor = self.head(self.backbone.forward_head(maps))
         return embeddings, maps
+
+
+def blurred(planes: Tensor, side: int) -> Tensor:
+    """Planes [n, c, h, w] under a binomial filter of an odd side, the border's pixels repeated.
+
+    Of side 3 it is [1, 2, 1] / 4 both ways. What is finer than a patch of the stem can tell would
+    be taken for something coarser (aliasing); blurring before a stride is the remedy of Zhang,
+    "Making Convolutional Networks Shift-Invariant Again", ICML 2019. Means of two, taken again and
+    again, are binomial.
+    """
+    if side > 1:
+        planes = functional.pad(planes, [side // 2] * 4, mode="replicate")
+    for _ in range(side - 1):
+        planes = functional.avg_pool2d(planes, 2, stride=1)
+    return planes

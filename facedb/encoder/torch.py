@@ -31,6 +31,11 @@ except ImportError as error:
 
 def bundle_forward(bundle: Bundle, device: str) -> Forward:
     """What a bundle's network computes on `device` ("cuda" or "cpu")."""
+    return _on_device(bundle_network(bundle), device)
+
+
+def bundle_network(bundle: Bundle) -> EncoderNetwork:
+    """A bundle's network with its weights, in float32, on the CPU."""
     card = bundle.card
     network = EncoderNetwork(
         card.architecture,
@@ -39,11 +44,12 @@ def bundle_forward(bundle: Bundle, device: str) -> Forward:
         options=card.options,
         mean=card.mean,
         std=card.std,
+        blur=card.blur,
     )
     network.load_state_dict(
         {name: tensor.float() for name, tensor in load_file(bundle.folder / WEIGHTS).items()}
     )
-    return _on_device(network, device)
+    return network
 
 
 def hub_encoder(spec: str, device: str) -> Encoder:

@@ -93,6 +93,7 @@ def _card(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]
         "input_size": recipe.size,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
+        "blur": recipe.blur,
         "alignment": "whole" if whole else "arcface-112",
         "normalisation": "l2",
         "detector": request.detector if request.detector in WITHOUT_FILE else "yunet",

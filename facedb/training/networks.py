@@ -32,6 +32,7 @@ def settled(recipe: Recipe) -> Recipe:
             hidden=card.hidden,
             dim=card.dim,
             size=card.input_size,
+            blur=card.blur,
             pretrained="no",
         )
     if not timm.is_model(recipe.network):
@@ -70,6 +71,7 @@ def build(recipe: Recipe) -> EncoderNetwork:
             hidden=recipe.hidden,
             dim=recipe.dim,
             options=options,
+            blur=recipe.blur,
             pretrained=pretrained,
         )
     except (RuntimeError, ValueError, TypeError, OSError, KeyError, AssertionError) as error:

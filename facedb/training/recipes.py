@@ -28,6 +28,7 @@ class Recipe:
     pretrained: str = _field("no", "no, yes (timm loads or downloads its weights), or a file.")
     begin: str = _field("", "Begin from an encoder bundle's network: bundled, or its folder.")
     size: int = _field(224, "Side in pixels of what the network sees.")
+    blur: int = _field(1, "Side, odd, of a binomial filter before the network; 1 is without.")
     hidden: int = _field(512, "Width of the head's hidden layer.")
     dim: int = _field(128, "Length of the embedding.")
     loss: str = _field(
@@ -145,6 +146,8 @@ def check(recipe: Recipe) -> None:
         raise _refused("margin", recipe.margin, "distances of unit vectors lie in [0, 2]")
     if not recipe.learning_rate > 0:
         raise _refused("learning_rate", recipe.learning_rate, "take more than 0")
+    if recipe.blur < 1 or recipe.blur % 2 == 0:
+        raise _refused("blur", recipe.blur, "take an odd number: 1, 3 or 5")
     if recipe.ema >= 1 or recipe.distort > 1:
         raise InputError("--ema lies below 1, --distort in [0, 1]")
     if not (recipe.cross_photo == -1 or 0 <= recipe.cross_photo <= 1):

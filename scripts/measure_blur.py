@@ -1,0 +1,154 @@
+"""What a blur of the crop is worth, before a network whose stem strides over it; no training.
+
+Claim: a stem of 7-pixel patches aliases, so a little binomial blur (Zhang, ICML 2019) helps the
+same weights, and more takes detail away.
+Method: the bundled weights, their crops blurred by binomial filters of several sides (1 is none).
+LFW's peopleDevTrain, people with up to half of their photos enrolled, five draws; and the people
+held out from CelebA, whole photographs cut by the bundled detector: all pairs of photos, and
+rank-1 with one photo of each enrolled, drawn 50 times.
+
+    python scripts/measure_blur.py --cache runs/cache
+
+`--ship SIDE` makes the bundle with that blur the bundled one: new graph and card, same weights.
+Threshold, quality and the card's figures are of the encoder before until they are measured again:
+
+    python scripts/measure_blur.py --cache runs/cache --ship 3 --name convnext-atto-best-5-blur3
+    python scripts/evaluate_models.py --cache runs/cache --write-card
+    python scripts/evaluate_calibration.py --cache runs/cache --write-card
+    python scripts/fit_quality.py --people runs/celeba --write-card
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+from command import Script
+from evaluate_calibration import aggregation_figures, people_of
+from evaluate_models import samples_of
+from measuring import RESULTS, SHARED, bundled_folder, circumstances, finish, rounded, table
+from numpy.typing import NDArray
+from peers import crops_of, embedded
+
+from facedb.aggregation import DEFAULT_AGGREGATION
+from facedb.encoder import open_encoder
+from facedb.encoder.bundle import CARD, GRAPH, WEIGHTS, read_bundle
+from facedb.encoder.export import write_bundle
+from facedb.encoder.torch import bundle_network
+from facedb.evaluation.metrics import tmr_at_fmr
+from facedb.faces import open_detector
+
+SIDES = (1, 3, 5)
+DRAWS = 50
+
+
+def blurred_bundle(bundled: Path, side: int, folder: Path, name: str) -> Path:
+    """The bundle's weights behind a blur, written into a folder."""
+    bundle = read_bundle(bundled)
+    network = bundle_network(bundle)
+    network.blur = side
+    card = {key: value for key, value in bundle.card.whole.items() if key != "blur"}
+    place = list(card).index("std") + 1
+    entries = list(card.items())
+    entries[place:place] = [("blur", side)] if side > 1 else []
+    write_bundle(folder, network, dict(entries) | {"name": name})
+    if (folder / WEIGHTS).read_bytes() != (bundled / WEIGHTS).read_bytes():
+        raise click.ClickException(f"{folder / WEIGHTS}: other weights than the bundled ones")
+    return folder
+
+
+def held_out_figures(vectors: NDArray[np.float32], names: NDArray[np.str_]) -> dict[str, float]:
+    """TAR at an FAR of 0.1 % over all pairs, and rank-1 with one photo of each enrolled."""
+    cosines = vectors.astype(np.float64) @ vectors.T
+    one, other = np.triu_indices(len(names), 1)
+    tar = tmr_at_fmr(
+        np.sqrt(np.maximum(0, 2 - 2 * cosines[one, other])), names[one] == names[other], 0.001
+    )
+    random, ranks = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        order = random.permutation(len(names))
+        people, first = np.unique(names[order], return_index=True)
+        enrolled, asked = order[first], np.setdiff1d(np.arange(len(names)), order[first])
+        best = people[cosines[np.ix_(asked, enrolled)].argmax(axis=1)]
+        ranks.append(float(np.mean(best == names[asked])))
+    return {
+        "tar_at_far_1e-3": rounded(float(tar)),
+        "rank_1_by_one_photo": rounded(float(np.mean(ranks))),
+        "rank_1_sd_of_draws": rounded(float(np.std(ranks, ddof=1))),
+    }
+
+
+def photos_of(folder: Path, identities: Sequence[str]) -> list[Path]:
+    return [photo for name in identities for photo in sorted((folder / name).glob("*.webp"))]
+
+
+@click.command(cls=Script, help=__doc__)
+@click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
+@click.option("--photos", type=click.Path(path_type=Path), default=SHARED / "data/celeba/photos")
+@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
+@click.option("--ship", type=click.IntRange(1), help="Side of the blur to ship.")
+@click.option("--name", help="Of the encoder that ships.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "blur.json")
+def main(
+    lfw: Path, photos: Path, cache: Path, ship: int | None, name: str | None, out: Path
+) -> None:
+    bundled = bundled_folder()
+    card = read_bundle(bundled).card
+    if ship is not None:
+        with TemporaryDirectory() as folder:
+            made = blurred_bundle(bundled, ship, Path(folder), name or card.name)
+            for file in (GRAPH, CARD):
+                shutil.copyfile(made / file, bundled / file)
+        return
+    result, detector = circumstances(0), open_detector("bundled")
+    everybody = sorted((lfw / "images").glob("*/*.webp"))
+    held_out = photos_of(photos, card.whole["training"]["held_out"]["identities"])
+    sets = {
+        "lfw": (everybody, *crops_of(everybody, detector, cache, "lfw")),
+        "held-out": (held_out, *crops_of(held_out, detector, cache, "held-out")),
+    }
+    rows: list[dict[str, Any]] = []
+    for side in SIDES:
+        with TemporaryDirectory() as folder:
+            encoder = open_encoder(str(blurred_bundle(bundled, side, Path(folder), f"blur-{side}")))
+            seen = {
+                label: embedded(crops, shown, encoder, cache, label)
+                for label, (_, crops, shown) in sets.items()
+            }
+        samples = people_of(samples_of(everybody, seen["lfw"]), lfw / "peopleDevTrain.txt")
+        vectors, shown = seen["held-out"].vectors, seen["held-out"].shown
+        names = np.array([photo.parent.name for photo in held_out])
+        rows.append({
+            "side": side,
+            "development": aggregation_figures(samples)["rules"][DEFAULT_AGGREGATION],
+            "held_out": {"photos": int(shown.sum()), "people": len(np.unique(names[shown]))}
+            | held_out_figures(vectors[shown], names[shown]),
+        })  # fmt: skip
+    shown_rows = [
+        (
+            str(row["side"]),
+            row["development"]["mean"]["rank_1"],
+            row["development"]["mean"]["dir_at_0.01"],
+            row["held_out"]["tar_at_far_1e-3"],
+            row["held_out"]["rank_1_by_one_photo"],
+        )
+        for row in rows
+    ]
+    titles = (
+        "side",
+        "development, rank-1",
+        "DIR 1 %",
+        "held out, TAR 0.1 %",
+        "rank-1 by one photo",
+    )
+    table("a blur of the crop", [titles, *shown_rows])
+    finish(result | {"weights_of": card.name, "sides": rows}, [], out)
+
+
+if __name__ == "__main__":
+    main()
