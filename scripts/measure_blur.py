@@ -5,7 +5,7 @@ same weights, and more takes detail away.
 Method: the bundled weights, their crops blurred by binomial filters of several sides (1 is none).
 LFW's peopleDevTrain, people with up to half of their photos enrolled, five draws; and the people
 held out from CelebA, whole photographs cut by the bundled detector: all pairs of photos, and
-rank-1 with one photo of each enrolled, drawn 50 times.
+rank-1 with one photo of each enrolled, drawn 50 times. Time: one thread, the encoders taking turns.
 
     python scripts/measure_blur.py --cache runs/cache
 
@@ -21,6 +21,7 @@ Threshold, quality and the card's figures are of the encoder before until they a
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,17 +32,28 @@ import numpy as np
 from command import Script
 from evaluate_calibration import aggregation_figures, people_of
 from evaluate_models import samples_of
-from measuring import RESULTS, SHARED, bundled_folder, circumstances, finish, rounded, table
+from measuring import (
+    RESULTS,
+    SHARED,
+    bundled_folder,
+    circumstances,
+    finish,
+    pairwise,
+    rounded,
+    spread,
+    table,
+)
 from numpy.typing import NDArray
 from peers import crops_of, embedded
 
 from facedb.aggregation import DEFAULT_AGGREGATION
-from facedb.encoder import open_encoder
+from facedb.encoder import Encoder, open_encoder
 from facedb.encoder.bundle import CARD, GRAPH, WEIGHTS, read_bundle
 from facedb.encoder.export import write_bundle
 from facedb.encoder.torch import bundle_network
 from facedb.evaluation.metrics import tmr_at_fmr
 from facedb.faces import open_detector
+from facedb.types import Pixels
 
 SIDES = (1, 3, 5)
 DRAWS = 50
@@ -83,6 +95,23 @@ def held_out_figures(vectors: NDArray[np.float32], names: NDArray[np.str_]) -> d
     }
 
 
+def times_of(encoders: Sequence[Encoder], crops: Pixels) -> list[dict[str, Any]]:
+    """Of each encoder over that of the first, for a batch of 1 and of 32 crops."""
+    found: list[dict[str, Any]] = [{} for _ in encoders]
+    for size, turns in ((1, 400), (32, 60)):
+        batch = crops[:size]
+        milliseconds: list[list[float]] = [[] for _ in encoders]
+        for turn in range(turns + 3):
+            for encoder, own in zip(encoders, milliseconds, strict=True):
+                started = time.perf_counter()
+                encoder.embed(batch)
+                if turn >= 3:
+                    own.append((time.perf_counter() - started) * 1e3)
+        for row, own in zip(found, milliseconds, strict=True):
+            row[f"batch_{size}"] = {"ms": spread(own), "of_none": pairwise(own, milliseconds[0])}
+    return found
+
+
 def photos_of(folder: Path, identities: Sequence[str]) -> list[Path]:
     return [photo for name in identities for photo in sorted((folder / name).glob("*.webp"))]
 
@@ -112,22 +141,32 @@ def main(
         "lfw": (everybody, *crops_of(everybody, detector, cache, "lfw")),
         "held-out": (held_out, *crops_of(held_out, detector, cache, "held-out")),
     }
-    rows: list[dict[str, Any]] = []
-    for side in SIDES:
-        with TemporaryDirectory() as folder:
-            encoder = open_encoder(str(blurred_bundle(bundled, side, Path(folder), f"blur-{side}")))
-            seen = {
+    with TemporaryDirectory() as folder:
+        encoders = [
+            open_encoder(
+                str(blurred_bundle(bundled, side, Path(folder) / str(side), f"blur-{side}")), "cpu"
+            )
+            for side in SIDES
+        ]
+        times = times_of(encoders, sets["held-out"][1])
+        seen = [
+            {
                 label: embedded(crops, shown, encoder, cache, label)
                 for label, (_, crops, shown) in sets.items()
             }
-        samples = people_of(samples_of(everybody, seen["lfw"]), lfw / "peopleDevTrain.txt")
-        vectors, shown = seen["held-out"].vectors, seen["held-out"].shown
-        names = np.array([photo.parent.name for photo in held_out])
+            for encoder in encoders
+        ]
+    names = np.array([photo.parent.name for photo in held_out])
+    rows = []
+    for side, of, took in zip(SIDES, seen, times, strict=True):
+        samples = people_of(samples_of(everybody, of["lfw"]), lfw / "peopleDevTrain.txt")
+        vectors, shown = of["held-out"].vectors, of["held-out"].shown
         rows.append({
             "side": side,
             "development": aggregation_figures(samples)["rules"][DEFAULT_AGGREGATION],
             "held_out": {"photos": int(shown.sum()), "people": len(np.unique(names[shown]))}
             | held_out_figures(vectors[shown], names[shown]),
+            "time": took,
         })  # fmt: skip
     shown_rows = [
         (
@@ -136,6 +175,8 @@ def main(
             row["development"]["mean"]["dir_at_0.01"],
             row["held_out"]["tar_at_far_1e-3"],
             row["held_out"]["rank_1_by_one_photo"],
+            row["time"]["batch_1"]["of_none"]["median"],
+            row["time"]["batch_32"]["of_none"]["median"],
         )
         for row in rows
     ]
@@ -145,6 +186,8 @@ def main(
         "DIR 1 %",
         "held out, TAR 0.1 %",
         "rank-1 by one photo",
+        "time, 1 crop",
+        "32",
     )
     table("a blur of the crop", [titles, *shown_rows])
     finish(result | {"weights_of": card.name, "sides": rows}, [], out)

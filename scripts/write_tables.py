@@ -271,6 +271,27 @@ def line(found: Json) -> str:
     return markdown(head.split("|"), rows)
 
 
+def blurs(found: Json) -> str:
+    """The same weights behind no blur and behind others."""
+    rows = []
+    for row in found["sides"]:
+        of, held = row["development"], row["held_out"]
+        rows.append([
+            f"{row['side']} pixels" if row["side"] > 1 else "none",
+            percent(of["mean"]["rank_1"]),
+            f"{percent(of['mean']['dir_at_0.01'])} ± {percent(of['sd_of_draws']['dir_at_0.01'])}",
+            percent(held["tar_at_far_1e-3"]),
+            percent(held["rank_1_by_one_photo"]),
+            f"{row['time']['batch_1']['of_none']['median']:.2f}",
+            f"{row['time']['batch_32']['of_none']['median']:.2f}",
+        ])  # fmt: skip
+    head = (
+        "blur, %|LFW's development people, rank-1|DIR at FPIR 1 %|people held out, TAR at FAR 0.1 %"
+        "|rank-1 by one photo|time of none's, 1 crop|32 crops"
+    )
+    return markdown(head.split("|"), rows)
+
+
 def agreement(found: Json) -> str:
     """How far every encoder agrees with its teacher, on faces learned from and on others."""
     rows = []
@@ -407,6 +428,7 @@ def main(results: Path, docs: Path) -> None:
         "levers, begun": levers(results, 3, read(results, "agreement-begun")),
         "levers, one way to blend": levers(results, 1),
         "line": line(read(results, "encoder-line")),
+        "blur": blurs(read(results, "blur")),
         "agreement": agreement(read(results, "agreement")),
         "quality, clean": rejected(quality, "clean", "clean"),
         "quality, mixed": rejected(quality, "mixed", "clean and seven distortions"),
