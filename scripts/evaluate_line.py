@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,20 +37,20 @@ from facedb.faces import open_detector
 
 
 def bundles_of_history(folder: Path) -> list[Path]:
-    """Every bundle whose weights were committed, written out below the folder, in order.
+    """Every committed encoder, written out below the folder, the first one first.
 
-    The one that ships comes last, though its weights may be those of the one before.
+    Commits that changed no more than an encoder's graph or card count as one.
     """
-    bundled = bundled_folder()
-    place = bundled.relative_to(ROOT).as_posix()
-    commits = git("log", "--reverse", "--format=%h", "--", f"{place}/{WEIGHTS}").decode().split()
-    bundles = [folder / commit for commit in commits]
-    for bundle in bundles:
+    place = bundled_folder().relative_to(ROOT).as_posix()
+    files = [f"{place}/{name}" for name in (WEIGHTS, GRAPH)]
+    bundles: dict[str, Path] = {}
+    for commit in git("log", "--reverse", "--format=%h", "--", *files).decode().split():
+        bundle = folder / commit
         bundle.mkdir()
         for name in (CARD, GRAPH, WEIGHTS):
-            (bundle / name).write_bytes(git("show", f"{bundle.name}:{place}/{name}"))
-    ships = read_bundle(bundled).fingerprint != read_bundle(bundles[-1]).fingerprint
-    return [*bundles, bundled] if ships else bundles
+            (bundle / name).write_bytes(git("show", f"{commit}:{place}/{name}"))
+        bundles[read_bundle(bundle).fingerprint] = bundle
+    return list(bundles.values())
 
 
 def git(*words: str) -> bytes:
@@ -60,10 +60,11 @@ def git(*words: str) -> bytes:
 def pictures_of(bundles: list[Path]) -> list[int]:
     """How many pictures each saw since the one before: none, where it has the same weights."""
     cards = [json.loads((bundle / CARD).read_text(encoding="utf-8")) for bundle in bundles]
-    before = ["", *(card["weights_sha256"] for card in cards)]
     return [
-        0 if card["weights_sha256"] == weights else int(card["training"]["images_seen"])
-        for card, weights in zip(cards, before[:-1], strict=True)
+        0
+        if before and before["weights_sha256"] == card["weights_sha256"]
+        else int(card["training"]["images_seen"])
+        for before, card in pairwise([None, *cards])
     ]
 
 

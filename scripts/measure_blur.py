@@ -1,7 +1,7 @@
 """What a blur of the crop is worth, before a network whose stem strides over it; no training.
 
 Claim: a stem of 7-pixel patches aliases, so a little binomial blur (Zhang, ICML 2019) helps the
-same weights, and more takes detail away.
+same weights.
 Method: the bundled weights, their crops blurred by binomial filters of several sides (1 is none).
 LFW's peopleDevTrain, people with up to half of their photos enrolled, five draws; and the people
 held out from CelebA, whole photographs cut by the bundled detector: all pairs of photos, and
@@ -10,9 +10,10 @@ rank-1 with one photo of each enrolled, drawn 50 times. Time: one thread, the en
     python scripts/measure_blur.py --cache runs/cache
 
 `--ship SIDE` makes the bundle with that blur the bundled one: new graph and card, same weights.
-Threshold, quality and the card's figures are of the encoder before until they are measured again:
+Threshold, quality and LFW's figures are of the encoder before until they are measured again:
 
-    python scripts/measure_blur.py --cache runs/cache --ship 3 --name convnext-atto-best-5-blur3
+    python scripts/measure_blur.py --cache runs/cache --ship 3 --name convnext-atto-best-5-blur3 \\
+        --people runs/celeba
     python scripts/evaluate_models.py --cache runs/cache --write-card
     python scripts/evaluate_calibration.py --cache runs/cache --write-card
     python scripts/fit_quality.py --people runs/celeba --write-card
@@ -35,6 +36,7 @@ from evaluate_models import samples_of
 from measuring import (
     RESULTS,
     SHARED,
+    bundled_card,
     bundled_folder,
     circumstances,
     finish,
@@ -53,6 +55,9 @@ from facedb.encoder.export import write_bundle
 from facedb.encoder.torch import bundle_network
 from facedb.evaluation.metrics import tmr_at_fmr
 from facedb.faces import open_detector
+from facedb.photos import walk_people
+from facedb.training.data import read_faces
+from facedb.training.validation import validate
 from facedb.types import Pixels
 
 SIDES = (1, 3, 5)
@@ -64,14 +69,25 @@ def blurred_bundle(bundled: Path, side: int, folder: Path, name: str) -> Path:
     bundle = read_bundle(bundled)
     network = bundle_network(bundle)
     network.blur = side
-    card = {key: value for key, value in bundle.card.whole.items() if key != "blur"}
-    place = list(card).index("std") + 1
-    entries = list(card.items())
-    entries[place:place] = [("blur", side)] if side > 1 else []
-    write_bundle(folder, network, dict(entries) | {"name": name})
+    write_bundle(folder, network, bundle.card.whole | {"blur": side, "name": name})
+    read_bundle(folder)  # refuses a side that cannot be
     if (folder / WEIGHTS).read_bytes() != (bundled / WEIGHTS).read_bytes():
         raise click.ClickException(f"{folder / WEIGHTS}: other weights than the bundled ones")
     return folder
+
+
+def ship(bundled: Path, side: int, name: str, people: Path) -> None:
+    """Graph and card of the blurred bundle, and what the people held out say of it."""
+    with TemporaryDirectory() as folder:
+        made = blurred_bundle(bundled, side, Path(folder), name)
+        for file in (GRAPH, CARD):
+            shutil.copyfile(made / file, bundled / file)
+    encoder = open_encoder("bundled", "cpu")
+    size = encoder.input_size
+    faces = read_faces(walk_people(people / "val").entries, open_detector("none", size), size)
+    metrics = validate(encoder.embed(faces.crops), faces).metrics
+    with bundled_card() as card:
+        card["measured"]["held_out_people"] = {"n": len(faces), **metrics}
 
 
 def held_out_figures(vectors: NDArray[np.float32], names: NDArray[np.str_]) -> dict[str, float]:
@@ -120,19 +136,25 @@ def photos_of(folder: Path, identities: Sequence[str]) -> list[Path]:
 @click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
 @click.option("--photos", type=click.Path(path_type=Path), default=SHARED / "data/celeba/photos")
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
-@click.option("--ship", type=click.IntRange(1), help="Side of the blur to ship.")
+@click.option("--ship", "side", type=click.IntRange(1), help="Side of the blur to ship.")
 @click.option("--name", help="Of the encoder that ships.")
+@click.option("--people", type=click.Path(path_type=Path), help="What it was trained on.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "blur.json")
 def main(
-    lfw: Path, photos: Path, cache: Path, ship: int | None, name: str | None, out: Path
+    lfw: Path,
+    photos: Path,
+    cache: Path,
+    side: int | None,
+    name: str | None,
+    people: Path | None,
+    out: Path,
 ) -> None:
     bundled = bundled_folder()
     card = read_bundle(bundled).card
-    if ship is not None:
-        with TemporaryDirectory() as folder:
-            made = blurred_bundle(bundled, ship, Path(folder), name or card.name)
-            for file in (GRAPH, CARD):
-                shutil.copyfile(made / file, bundled / file)
+    if side is not None:
+        if name is None or people is None:
+            raise click.UsageError("--ship needs --name and --people")
+        ship(bundled, side, name, people)
         return
     result, detector = circumstances(0), open_detector("bundled")
     everybody = sorted((lfw / "images").glob("*/*.webp"))
