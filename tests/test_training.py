@@ -27,7 +27,10 @@ from PIL import Image
 
 from facedb.cli.main import run
 from facedb.encoder import open_encoder
+from facedb.encoder.bundle import read_bundle
+from facedb.encoder.encoder import unit_rows
 from facedb.encoder.network import EncoderNetwork
+from facedb.encoder.torch import bundle_forward
 from facedb.errors import EncoderError, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
@@ -40,6 +43,7 @@ from facedb.training.data import read_faces
 from facedb.training.learner import Learner, rate_at
 from facedb.training.loop import train
 from facedb.training.losses import Seen
+from facedb.training.networks import build, settled
 from facedb.training.precision import make_optimizer
 from facedb.training.recipes import RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
@@ -685,6 +689,20 @@ def test_beginning_from_a_bundle_takes_its_network(
     )
 
 
+def test_a_blur_trains_ships_and_is_begun_from(people: Path, tmp_path: Path) -> None:
+    report = train(request(people, tmp_path / "run", blur=3, epochs=1))
+    bundle = read_bundle(Path(report.encoder))
+    assert bundle.card.blur == 3
+    crops = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    by_torch = unit_rows(bundle_forward(bundle, "cpu")(crops), bundle.card.dim)
+    assert np.allclose(open_encoder(report.encoder, "cpu").embed(crops), by_torch, atol=1e-4)
+    begun = settled(recipe("comsys", {"begin": report.encoder}))
+    assert begun.blur == 3
+    assert build(begun).blur == 3
+    with pytest.raises(InputError, match="--blur 2: take an odd number"):
+        recipe("comsys", {"blur": 2})
+
+
 def test_pretrained_weights_of_a_file_are_loaded_by_timm(people: Path, tmp_path: Path) -> None:
     torch.manual_seed(123)
     model = timm.create_model("test_convnext", num_classes=5)
@@ -837,6 +855,14 @@ def test_the_network_scales_pixels_as_the_published_transform_does() -> None:
     network = EncoderNetwork("test_convnext")
     given = network.scaled(torch.from_numpy(small)[None])[0]
     assert torch.allclose(given, wanted, atol=1e-5)
+
+
+def test_half_grey_levels_of_a_blur_outlast_a_small_float() -> None:
+    crop = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    network = EncoderNetwork("test_convnext", blur=3)
+    whole = network.scaled(torch.from_numpy(crop))
+    small = network.to(torch.bfloat16).scaled(torch.from_numpy(crop))
+    assert torch.equal(small, whole.to(torch.bfloat16))
 
 
 def test_a_change_hangs_on_its_seed_alone() -> None:
