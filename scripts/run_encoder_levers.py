@@ -41,6 +41,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": "adamw", "learning_rate": 1e-3},
     "with-relational": {"loss": "distillation+0.1*contrastive+0.3*relational"},
     "with-hints": {"loss": "distillation+0.1*contrastive+0.3*hints"},
+    "with-blur": {"blur": 3},
     "with-cosface": {"loss": "distillation+0.1*contrastive+0.02*cosface"},
     "patch-4": {"network_options": "patch_size=4,act_layer=relu,ls_init_value=None"},
 }
