@@ -1,7 +1,7 @@
 """What a blur of the crop is worth, before a network whose stem strides over it; no training.
 
-Claim: a stem of 7-pixel patches aliases, so a little binomial blur (Zhang, ICML 2019) helps the
-same weights.
+Claim: a little binomial blur helps the same weights: a stem of 7-pixel patches aliases (Zhang, ICML
+2019), and many of the faces it learned from were softer than those it meets.
 Method: the bundled weights, their crops blurred by binomial filters of several sides (1 is none).
 LFW's peopleDevTrain, people with up to half of their photos enrolled, five draws; and the people
 held out from CelebA, whole photographs cut by the bundled detector: all pairs of photos, and

@@ -423,7 +423,9 @@ def main(results: Path, docs: Path) -> None:
     fill(docs / "models.md", {
         "reached": reached(lfw),
         "levers": levers(
-            results, 2, read(results, "agreement-levers"), read(results, "agreement-hints")
+            results,
+            2,
+            *(read(results, f"agreement-{part}") for part in ("levers", "hints", "blur")),
         ),
         "levers, begun": levers(results, 3, read(results, "agreement-begun")),
         "levers, one way to blend": levers(results, 1),

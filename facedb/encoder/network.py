@@ -92,10 +92,10 @@ class EncoderNetwork(nn.Module):
 def blurred(planes: Tensor, side: int) -> Tensor:
     """Planes [n, c, h, w] under a binomial filter of an odd side, the border's pixels repeated.
 
-    Of side 3 it is [1, 2, 1] / 4 both ways. What is finer than a patch of the stem can tell would
-    be taken for something coarser (aliasing); blurring before a stride is the remedy of Zhang,
-    "Making Convolutional Networks Shift-Invariant Again", ICML 2019. Means of two, taken again and
-    again, are binomial.
+    Of side 3 it is [1, 2, 1] / 4 both ways. Means of two, taken again and again, are binomial.
+    What is finer than a patch of the stem can tell is taken for something coarser (aliasing);
+    blurring before a stride is the remedy of Zhang, "Making Convolutional Networks Shift-Invariant
+    Again", ICML 2019.
     """
     if side > 1:
         planes = functional.pad(planes, [side // 2] * 4, mode="replicate")
