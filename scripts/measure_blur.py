@@ -132,65 +132,25 @@ def photos_of(folder: Path, identities: Sequence[str]) -> list[Path]:
     return [photo for name in identities for photo in sorted((folder / name).glob("*.webp"))]
 
 
-@click.command(cls=Script, help=__doc__)
-@click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
-@click.option("--photos", type=click.Path(path_type=Path), default=SHARED / "data/celeba/photos")
-@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
-@click.option("--ship", "side", type=click.IntRange(1), help="Side of the blur to ship.")
-@click.option("--name", help="Of the encoder that ships.")
-@click.option("--people", type=click.Path(path_type=Path), help="What it was trained on.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "blur.json")
-def main(
-    lfw: Path,
-    photos: Path,
-    cache: Path,
-    side: int | None,
-    name: str | None,
-    people: Path | None,
-    out: Path,
-) -> None:
-    bundled = bundled_folder()
-    card = read_bundle(bundled).card
-    if side is not None:
-        if name is None or people is None:
-            raise click.UsageError("--ship needs --name and --people")
-        ship(bundled, side, name, people)
-        return
-    result, detector = circumstances(0), open_detector("bundled")
-    everybody = sorted((lfw / "images").glob("*/*.webp"))
-    held_out = photos_of(photos, card.whole["training"]["held_out"]["identities"])
-    sets = {
-        "lfw": (everybody, *crops_of(everybody, detector, cache, "lfw")),
-        "held-out": (held_out, *crops_of(held_out, detector, cache, "held-out")),
-    }
-    with TemporaryDirectory() as folder:
-        encoders = [
-            open_encoder(
-                str(blurred_bundle(bundled, side, Path(folder) / str(side), f"blur-{side}")), "cpu"
-            )
-            for side in SIDES
-        ]
-        times = times_of(encoders, sets["held-out"][1])
-        seen = [
-            {
-                label: embedded(crops, shown, encoder, cache, label)
-                for label, (_, crops, shown) in sets.items()
-            }
-            for encoder in encoders
-        ]
-    names = np.array([photo.parent.name for photo in held_out])
-    rows = []
-    for side, of, took in zip(SIDES, seen, times, strict=True):
-        samples = people_of(samples_of(everybody, of["lfw"]), lfw / "peopleDevTrain.txt")
-        vectors, shown = of["held-out"].vectors, of["held-out"].shown
-        rows.append({
-            "side": side,
-            "development": aggregation_figures(samples)["rules"][DEFAULT_AGGREGATION],
-            "held_out": {"photos": int(shown.sum()), "people": len(np.unique(names[shown]))}
-            | held_out_figures(vectors[shown], names[shown]),
-            "time": took,
-        })  # fmt: skip
-    shown_rows = [
+def open_blurred(bundled: Path, folder: Path) -> list[Encoder]:
+    """The bundle's weights behind each of SIDES, on the CPU."""
+    return [
+        open_encoder(str(blurred_bundle(bundled, side, folder / str(side), f"blur-{side}")), "cpu")
+        for side in SIDES
+    ]
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    titles = (
+        "side",
+        "development, rank-1",
+        "DIR 1 %",
+        "held out, TAR 0.1 %",
+        "rank-1 by one photo",
+        "time, 1 crop",
+        "32",
+    )
+    shown = [
         (
             str(row["side"]),
             row["development"]["mean"]["rank_1"],
@@ -202,16 +162,56 @@ def main(
         )
         for row in rows
     ]
-    titles = (
-        "side",
-        "development, rank-1",
-        "DIR 1 %",
-        "held out, TAR 0.1 %",
-        "rank-1 by one photo",
-        "time, 1 crop",
-        "32",
-    )
-    table("a blur of the crop", [titles, *shown_rows])
+    table("a blur of the crop", [titles, *shown])
+
+
+@click.command(cls=Script, help=__doc__)
+@click.option("--lfw", type=click.Path(path_type=Path), default=SHARED / "data/lfw")
+@click.option("--photos", type=click.Path(path_type=Path), default=SHARED / "data/celeba/photos")
+@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Scratch folder.")
+@click.option("--ship", "to_ship", type=click.IntRange(1), help="Side of the blur to ship.")
+@click.option("--name", help="Of the encoder that ships.")
+@click.option("--people", type=click.Path(path_type=Path), help="What it was trained on.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "blur.json")
+def main(
+    lfw: Path,
+    photos: Path,
+    cache: Path,
+    to_ship: int | None,
+    name: str | None,
+    people: Path | None,
+    out: Path,
+) -> None:
+    bundled = bundled_folder()
+    if to_ship is not None:
+        if name is None or people is None:
+            raise click.UsageError("--ship needs --name and --people")
+        ship(bundled, to_ship, name, people)
+        return
+    card = read_bundle(bundled).card
+    result, detector = circumstances(0), open_detector("bundled")
+    everybody = sorted((lfw / "images").glob("*/*.webp"))
+    held_out = photos_of(photos, card.whole["training"]["held_out"]["identities"])
+    names = np.array([photo.parent.name for photo in held_out])
+    whole = crops_of(everybody, detector, cache, "lfw")
+    held = crops_of(held_out, detector, cache, "held-out")
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder:
+        encoders = open_blurred(bundled, Path(folder))
+        times = times_of(encoders, held[0])
+        for side, encoder, took in zip(SIDES, encoders, times, strict=True):
+            samples = samples_of(everybody, embedded(*whole, encoder, cache, "lfw"))
+            development = people_of(samples, lfw / "peopleDevTrain.txt")
+            seen = embedded(*held, encoder, cache, "held-out")
+            found = names[seen.shown]
+            rows.append({
+                "side": side,
+                "development": aggregation_figures(development)["rules"][DEFAULT_AGGREGATION],
+                "held_out": {"photos": len(found), "people": len(np.unique(found))}
+                | held_out_figures(seen.vectors[seen.shown], found),
+                "time": took,
+            })  # fmt: skip
+    show(rows)
     finish(result | {"weights_of": card.name, "sides": rows}, [], out)
 
 

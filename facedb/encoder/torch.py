@@ -46,10 +46,13 @@ def bundle_network(bundle: Bundle) -> EncoderNetwork:
         std=card.std,
         blur=card.blur,
     )
-    network.load_state_dict(
-        {name: tensor.float() for name, tensor in load_file(bundle.folder / WEIGHTS).items()}
-    )
+    network.load_state_dict(bundle_weights(bundle))
     return network
+
+
+def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
+    """A bundle's weights by name, in float32."""
+    return {name: tensor.float() for name, tensor in load_file(bundle.folder / WEIGHTS).items()}
 
 
 def hub_encoder(spec: str, device: str) -> Encoder:

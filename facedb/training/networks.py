@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors.torch import load_file
 
-from facedb.encoder.bundle import BUNDLED, WEIGHTS, Bundle, read_bundle
+from facedb.encoder.bundle import BUNDLED, Bundle, read_bundle
 from facedb.encoder.network import EncoderNetwork
+from facedb.encoder.torch import bundle_weights
 from facedb.errors import EncoderError, InputError
 from facedb.training.recipes import Recipe
 
@@ -77,8 +77,7 @@ def build(recipe: Recipe) -> EncoderNetwork:
     except (RuntimeError, ValueError, TypeError, OSError, KeyError, AssertionError) as error:
         raise EncoderError(f"--network {recipe.network}: timm cannot make it: {error}") from error
     if recipe.begin:
-        weights = load_file(_begun(recipe).folder / WEIGHTS)
-        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        network.load_state_dict(bundle_weights(_begun(recipe)))
     return network
 
 
