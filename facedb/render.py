@@ -258,11 +258,17 @@ _FIGURES = {
 
 
 def training_text(report: TrainReport) -> str:
-    """What training gave, beside what a thumbnail gives on the same photos."""
-    rows = []
+    """What training gave, beside what a thumbnail gives on the same photos.
+
+    Where it began from an encoder, that one stands between the two.
+    """
+    rows, beside = [], {"encoder": report.metrics}
+    if report.begun is not None:
+        beside["before"] = report.begun
+    beside["16x16 grey"] = report.thumbnail
     for words, name in _FIGURES.items():
         across = "across photos: " if name.startswith("cross") else "versions of a photo: "
-        shown = [figures[name] for figures in (report.metrics, report.thumbnail)]
+        shown = [figures[name] for figures in beside.values()]
         cells = ["-" if value is None else percent(value) for value in shown]
         rows.append([across + words, *cells])
     seen = ", people seen in training" if report.seen_in_training else ""
@@ -272,10 +278,23 @@ def training_text(report: TrainReport) -> str:
         f"{report.parameters:,} parameters",
         f"validated on {report.val_photos} photos of {report.val_people} people{seen}",
         "",
-        table(["figure", "encoder", "16x16 grey"], rows),
+        table(["figure", *beside], rows),
         "",
+        *_worse(report),
         f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: facedb index DIR --encoder {report.encoder}",
     ]
     return "\n".join(lines)
+
+
+def _worse(report: TrainReport) -> list[str]:
+    if not report.worse:
+        return []
+    names = {name: words for words, name in _FIGURES.items()}
+    figures = ", ".join(names[name] for name in report.worse)
+    return [
+        f"WORSE than {report.recipe.begin}, which it began from, across photos, by {figures}.",
+        f"Keep --encoder {report.recipe.begin}, or train on more people and photos.",
+        "",
+    ]

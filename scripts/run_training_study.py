@@ -107,10 +107,10 @@ class Study:
 
     def request(self, cell: Cell, seed: int) -> TrainRequest:
         """What `train` is asked for."""
-        changes = {"size": self.size, "epochs": self.epochs, "seed": seed}
+        changes: dict[str, Any] = {"epochs": self.epochs, "seed": seed}
+        if "begin" not in cell.changes:
+            changes["size"] = self.size
         made: Recipe = recipe(cell.recipe, changes | cell.changes)
-        if made.begin:
-            made = replace(made, size=112)
         return TrainRequest(
             data=self.data,
             out=self.out / f"{cell.name}-{seed}",

@@ -45,7 +45,7 @@ from facedb.training.loop import train
 from facedb.training.losses import Seen
 from facedb.training.networks import build, settled
 from facedb.training.precision import make_optimizer
-from facedb.training.recipes import RECIPES, recipe
+from facedb.training.recipes import OF_THE_NETWORK, RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
 from facedb.training.teacher import Memory, Teacher, open_teacher
 from facedb.training.transforms import Augmentation, normalised
@@ -72,7 +72,12 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(people: Path, out: Path, **changes: Any) -> TrainRequest:
-    made = recipe("comsys", TINY | {"precision": "fp32"} | changes)
+    usual = {
+        name: value
+        for name, value in TINY.items()
+        if "begin" not in changes or name not in OF_THE_NETWORK
+    }
+    made = recipe("comsys", usual | {"precision": "fp32"} | changes)
     return TrainRequest(people, out, made, detector="none", workers=0, draw=False)
 
 
@@ -134,9 +139,10 @@ def test_the_command_takes_its_options_and_says_what_came_out(
 def test_photos_are_cut_as_the_network_knows_them(
     trained: TrainReport, people: Path, tmp_path: Path
 ) -> None:
-    words = ["train", str(people), "--size", "32", "--epochs", "1", "--workers", "0"]
+    words = ["train", str(people), "--epochs", "1", "--workers", "0"]
+    anew = ["--network", "test_convnext", "--size", "32"]
     cut = []
-    for begin in (["--network", "test_convnext"], ["--begin", trained.encoder]):
+    for begin in (anew, ["--begin", trained.encoder]):
         out = tmp_path / begin[0]
         assert run([*words, *begin, "--out", str(out)]) == 0
         card = json.loads((out / "encoder" / "encoder.json").read_text())
@@ -682,11 +688,45 @@ def test_beginning_from_a_bundle_takes_its_network(
     trained: TrainReport, people: Path, tmp_path: Path
 ) -> None:
     made = request(people, tmp_path / "run", begin=trained.encoder, learning_rate=1e-12, epochs=1)
-    report = train(replace(made, recipe=replace(made.recipe, network="efficientnet_b0", size=64)))
+    report = train(made)
     assert (report.recipe.network, report.recipe.size) == ("test_convnext", 32)
     assert report.metrics["cross_photo_auc"] == pytest.approx(
         trained.metrics["cross_photo_auc"], abs=0.01
     )
+    assert report.begun == pytest.approx(trained.metrics)
+
+
+def test_training_that_makes_an_encoder_worse_says_so(
+    trained: TrainReport, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(people), "--detector", "none", "--workers", "0", "--epochs", "1"]
+    words += ["--begin", trained.encoder, "--out", str(tmp_path / "run")]
+    assert run([*words, "--learning-rate", "1e-12"]) == 0
+    assert "WORSE" not in capsys.readouterr()[0]
+    words[-1] = str(tmp_path / "spoiled")
+    assert run([*words, "--learning-rate", "1"]) == 0
+    text = capsys.readouterr()[0]
+    assert f"WORSE than {trained.encoder}" in text
+    metrics = json.loads((tmp_path / "spoiled" / "metrics.json").read_text())
+    before, after = trained.metrics["cross_photo_auc"], metrics["encoder"]["cross_photo_auc"]
+    assert before is not None
+    assert after < before
+    assert "cross_photo_auc" in metrics["worse"]
+    assert f"{100 * before:.2f} %" in text
+    page = (tmp_path / "spoiled" / "report.html").read_text()
+    assert "Worse than before" in page
+    assert "Worse than before" not in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("option", ["--network=efficientnet_b0", "--size=64", "--blur=3"])
+def test_what_the_encoder_begun_from_decides_is_no_option(
+    option: str, trained: TrainReport, people: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ["train", str(people), "--out", str(tmp_path / "run"), "--begin", trained.encoder]
+    assert run([*words, option]) == 4
+    assert f"{option.split('=')[0]}: --begin {trained.encoder}" in capsys.readouterr()[1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_blur_trains_ships_and_is_begun_from(people: Path, tmp_path: Path) -> None:

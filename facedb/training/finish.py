@@ -22,12 +22,13 @@ from facedb.training.networks import build, network_options
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.teacher import embed
-from facedb.training.validation import Validation, thumbnails, validate
+from facedb.training.validation import Metrics, Validation, thumbnails, validate
 from facedb.types import Embeddings
 
 _logger = logging.getLogger("facedb")
 
 _FPIR = 0.01  # at which `validate` sets the threshold
+_COMPARED = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3", "rank1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,29 @@ class Done:
     Attributes:
         validation: of the bundle, on ONNX Runtime as a user has it.
         thumbnail: of 16 x 16 grey thumbnails on the same photos.
+        begun: of the encoder that `begin` names, on them.
+        begun: of the encoder that `begin` names, on them.
         parameters: of the network.
     """
 
     validation: Validation
     thumbnail: Validation
+    begun: Validation | None
     parameters: int
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Figures across photos, none of a fixed threshold, that training has made worse."""
+        names = [f"cross_photo_{name}" for name in _COMPARED]
+        before = self.begun.metrics if self.begun else {}
+        return tuple(name for name in names if _fell(name, before, self.validation.metrics))
+
+
+def _fell(name: str, before: Metrics, after: Metrics) -> bool:
+    old, new = before.get(name), after.get(name)
+    if old is None or new is None:
+        return False
+    return new > old if name.endswith("eer") else new < old
 
 
 def finish(
@@ -63,13 +81,21 @@ def finish(
     write_bundle(out / "encoder", network, card)
     embeddings = embed(open_encoder(str(out / "encoder"), "cpu"), proof.crops)
     validation = validate(embeddings, proof)
-    thumbnail = validate(thumbnails(proof.crops), proof)
+    thumbnail, begun = validate(thumbnails(proof.crops), proof), _begun(recipe, proof)
     _complete(out / "encoder", card, validation, proof, seen)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
-    _write_metrics(out / "metrics.json", validation, thumbnail, proof, seen)
+    done = Done(validation, thumbnail, begun, sum(p.numel() for p in network.parameters()))
+    _write_metrics(out / "metrics.json", done, proof, seen)
     if request.draw:
         _draw(out, request.with_faces)
-    return Done(validation, thumbnail, sum(p.numel() for p in network.parameters()))
+    return done
+
+
+def _begun(recipe: Recipe, proof: Faces) -> Validation | None:
+    """What the encoder was worth before: training on few photos can make it worse."""
+    if not recipe.begin:
+        return None
+    return validate(embed(open_encoder(recipe.begin, "cpu"), proof.crops), proof)
 
 
 def _draw(out: Path, faces: bool) -> None:
@@ -170,17 +196,21 @@ def _write_embeddings(file: Path, embeddings: Embeddings, proof: Faces) -> None:
     )
 
 
-def _write_metrics(
-    file: Path, validation: Validation, thumbnail: Validation, proof: Faces, seen: bool
-) -> None:
-    metrics = {
+def _write_metrics(file: Path, done: Done, proof: Faces, seen: bool) -> None:
+    metrics: dict[str, Any] = {
         "n": len(proof),
         "people": len(proof.names),
         "seen_in_training": seen,
-        "encoder": validation.metrics,
-        "thumbnail": thumbnail.metrics,
-        "by_distortion": validation.by_distortion,
-        "thumbnail_by_distortion": thumbnail.by_distortion,
-        "threshold": validation.threshold,
+        "encoder": done.validation.metrics,
+        "thumbnail": done.thumbnail.metrics,
+        "by_distortion": done.validation.by_distortion,
+        "thumbnail_by_distortion": done.thumbnail.by_distortion,
+        "threshold": done.validation.threshold,
     }
+    if done.begun is not None:
+        metrics |= {
+            "begun": done.begun.metrics,
+            "begun_by_distortion": done.begun.by_distortion,
+            "worse": done.worse,
+        }
     file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")

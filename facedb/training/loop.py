@@ -85,6 +85,8 @@ def train(request: TrainRequest) -> TrainReport:
         seen_in_training=bool(shared),
         metrics=done.validation.metrics,
         thumbnail=done.thumbnail.metrics,
+        begun=done.begun.metrics if done.begun else None,
+        worse=done.worse,
         by_distortion=done.validation.by_distortion,
         threshold=done.validation.threshold,
         parameters=done.parameters,

@@ -74,6 +74,11 @@ class Recipe:
     seed: int = _field(1, "Of the split, the pairs, the transforms and the first weights.")
 
 
+OF_THE_NETWORK: Final = (
+    "network", "network_options", "pretrained", "size", "blur", "hidden", "dim",
+)  # fmt: skip
+"""Fields that the bundle decides with which a network begins."""
+
 RECIPES: Final[Mapping[str, Recipe]] = {
     "comsys": Recipe(),
     "efficientnet-siamese": Recipe(network="efficientnet_b0"),
@@ -104,7 +109,8 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A named recipe with some fields replaced.
 
     Raises:
-        InputError: no recipe or field of that name, or a value that cannot be.
+        InputError: no recipe or field of that name, a value that cannot be, or one that the
+            bundle of `begin` decides.
     """
     if name not in RECIPES:
         raise InputError(f"--recipe {name}: there is no such recipe; take {', '.join(RECIPES)}")
@@ -112,6 +118,12 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     if unknown:
         raise InputError(f"a recipe has no {', '.join(sorted(unknown))}")
     made = replace(RECIPES[name], **dict(overrides or {}))
+    ignored = [_option(entry) for entry in OF_THE_NETWORK if entry in (overrides or {})]
+    if made.begin and ignored:
+        raise InputError(
+            f"{', '.join(ignored)}: --begin {made.begin} goes on with that encoder's network as it "
+            "is; leave one or the other out"
+        )
     check(made)
     return made
 
@@ -174,4 +186,8 @@ def needs_teacher(recipe: Recipe) -> bool:
 
 
 def _refused(name: str, value: object, way: str) -> InputError:
-    return InputError(f"--{name.replace('_', '-')} {value}: {way}")
+    return InputError(f"{_option(name)} {value}: {way}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -228,19 +228,41 @@ def _seen(metrics: dict[str, Any]) -> str:
 
 
 def _headline(metrics: dict[str, Any]) -> str:
-    encoder, thumbnail = metrics["encoder"], metrics["thumbnail"]
-    rows = ["<tr><th></th>" + _numbers(["encoder", "thumbnail"], "th") + "</tr>"]
+    encoder, beside = metrics["encoder"], _beside(metrics)
+    rows = ["<tr><th></th>" + _numbers(["encoder", *beside], "th") + "</tr>"]
     for title, group in _GROUPS.items():
-        rows.append(f'<tr class="group"><th colspan="3">{title}</th></tr>')
+        rows.append(f'<tr class="group"><th colspan="{len(beside) + 2}">{title}</th></tr>')
         for name, (label, meaning) in group.items():
-            cells = [_percent(encoder[name]), _percent(thumbnail[name])]
-            if _beats(name, encoder[name], thumbnail[name]):
+            others = [figures[name] for figures in beside.values()]
+            cells = [_percent(value) for value in (encoder[name], *others)]
+            if all(_beats(name, encoder[name], other) for other in others):
                 cells[0] = f"<b>{cells[0]}</b>"
             rows.append(f"<tr><td>{label}<small>{meaning}</small></td>{_numbers(cells)}</tr>")
     return (
         f"<p>{metrics['n']:,} validation pictures of {metrics['people']:,} people. The thumbnail "
-        "is the baseline: the picture in 16 x 16 grey pixels, which knows nothing of faces. Bold "
-        "where the encoder is better; a dash where these pictures cannot tell.</p>" + _table(rows)
+        "is the baseline: the picture in 16 x 16 grey pixels, which knows nothing of faces. Before "
+        "is the encoder that training began from, if it did. Bold where the encoder is better than "
+        "what stands beside it; a dash where these pictures cannot tell.</p>"
+        + _worse(metrics)
+        + _table(rows)
+    )
+
+
+def _beside(metrics: dict[str, Any], what: str = "") -> dict[str, Any]:
+    """Name -> figures of what the encoder is compared with."""
+    names = {"before": "begun", "thumbnail": "thumbnail"}
+    return {name: metrics[key + what] for name, key in names.items() if key + what in metrics}
+
+
+def _worse(metrics: dict[str, Any]) -> str:
+    if not metrics.get("worse"):
+        return ""
+    words = {name: label for group in _GROUPS.values() for name, (label, _) in group.items()}
+    figures = ", ".join(words[name].partition(",")[0] for name in metrics["worse"])
+    return (
+        '<p class="note"><strong>Worse than before.</strong> The encoder that training began from '
+        f"is better across photos, by {escape(figures)}: keep it, or train on more people and "
+        "photos.</p>"
     )
 
 
@@ -251,13 +273,13 @@ def _beats(name: str, encoder: float | None, thumbnail: float | None) -> bool:
 
 
 def _distortions(metrics: dict[str, Any]) -> str:
-    encoder = metrics["by_distortion"]
-    thumbnail = metrics.get("thumbnail_by_distortion", {})
-    over = "".join(f'<th class="number" colspan="2">{words}</th>' for words in _ACROSS)
-    rows = [f"<tr><th></th>{over}</tr>"]
-    rows.append("<tr><th></th>" + _numbers(["encoder", "thumbnail"] * 2, "th") + "</tr>")
-    for kind in sorted(encoder, key=lambda kind: (kind != "clean", kind)):
-        cells = [_percent(by.get(kind, {}).get(n)) for n in _RANKS for by in (encoder, thumbnail)]
+    compared = {"encoder": metrics["by_distortion"], **_beside(metrics, "_by_distortion")}
+    span = f'<th class="number" colspan="{len(compared)}">'
+    rows = ["<tr><th></th>" + "".join(f"{span}{words}</th>" for words in _ACROSS) + "</tr>"]
+    rows.append("<tr><th></th>" + _numbers([*compared] * len(_ACROSS), "th") + "</tr>")
+    for kind in sorted(compared["encoder"], key=lambda kind: (kind != "clean", kind)):
+        tables = compared.values()
+        cells = [_percent(by.get(kind, {}).get(n)) for n in _RANKS for by in tables]
         rows.append(f"<tr><td>{escape(kind)}</td>{_numbers(cells)}</tr>")
     return "<p>Rank-1 of the pictures of each kind among the clean ones.</p>" + _table(rows)
 

@@ -89,6 +89,8 @@ class TrainReport:
         seen_in_training: whether people are in both.
         metrics: the validation figures of the bundle as it lies there.
         thumbnail: those of 16 x 16 grey thumbnails.
+        begun: those of the encoder that `recipe.begin` names, before it was trained on.
+        worse: figures of `metrics`, across photos, that are worse than those of `begun`.
         by_distortion: kind -> figures.
         threshold: the distance of the bundle's operating point.
         parameters: of the network.
@@ -109,6 +111,8 @@ class TrainReport:
     seen_in_training: bool
     metrics: Metrics
     thumbnail: Metrics
+    begun: Metrics | None
+    worse: tuple[str, ...]
     by_distortion: dict[str, Metrics]
     threshold: float
     parameters: int
