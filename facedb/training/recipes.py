@@ -2,8 +2,9 @@
 
 `comsys` is the ConvNeXt-Atto Siamese network for faces under distortion as it was published;
 `efficientnet-siamese` the EfficientNet-B0 study. Where a publication is silent, the value here is
-a choice, and docs/training.md says so. `best` is what the bundled encoder is trained by: aligned
-crops, a teacher, and pictures that are people blended.
+a choice, and docs/training.md says so. `own` goes on from the bundled encoder with people of one's
+own. `best` is what the bundled encoder is trained by: aligned crops, a teacher, and pictures that
+are people blended.
 """
 
 from __future__ import annotations
@@ -82,6 +83,15 @@ OF_THE_NETWORK: Final = (
 RECIPES: Final[Mapping[str, Recipe]] = {
     "comsys": Recipe(),
     "efficientnet-siamese": Recipe(network="efficientnet_b0"),
+    "own": Recipe(
+        begin="bundled",
+        loss="triplet",
+        sampler="pk",
+        batch_size=64,
+        augment="jitter",
+        distort=0.4,
+        select="cross_photo_auc",
+    ),
     "best": Recipe(
         network_options="patch_size=7,act_layer=relu,ls_init_value=None",
         size=112,
