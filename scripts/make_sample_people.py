@@ -37,6 +37,7 @@ from command import Scripts
 from numpy.typing import NDArray
 
 from facedb.alignment import TEMPLATE, align, similarity
+from facedb.encoder.bundle import read_bundle
 from facedb.types import Embeddings, Pixels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -662,8 +663,8 @@ def provenance() -> dict[str, Any]:
 
 def card(encoder: Path) -> dict[str, str]:
     """Which bundle it was."""
-    fields = json.loads((encoder / "encoder.json").read_text())
-    return {key: fields[key] for key in ("name", "weights_sha256")}
+    bundle = read_bundle(encoder)
+    return {"name": bundle.card.name, "fingerprint": bundle.fingerprint}
 
 
 def measure(source: Source, data: Path, encoder: Path | None) -> dict[str, Any]:

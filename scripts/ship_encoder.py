@@ -105,7 +105,6 @@ def draw(result: dict[str, Any], file: Path) -> None:
 def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     """The last run's card, as it travels with the package."""
     card = card_of(runs[-1])
-    before = json.loads((BUNDLED / CARD).read_text(encoding="utf-8"))
     held = sorted(path.name for path in (people / "val").iterdir())
     training = card["training"]
     photos = training.pop("photos_sha256")  # of crops that nobody else has: a long list of nothing
@@ -118,8 +117,10 @@ def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     }
     if len(runs) > 1:
         training["recipes_before"] = [recipe_of(each) for each in runs[:-1]]
-    if recipe_of(runs[0])["begin"]:
-        training["begun_from"] = {"name": before["name"], "weights": before["weights_sha256"]}
+    first = card_of(runs[0])["training"]
+    training.pop("begun_from", None)  # a run of these, but for the first one's
+    if "begun_from" in first:
+        training["begun_from"] = first["begun_from"]
     metrics = json.loads((runs[-1] / "metrics.json").read_text())
     card["measured"] = {"held_out_people": {"n": metrics["n"], **metrics["encoder"]}}
     return card | {"name": name, "training": training}

@@ -27,7 +27,7 @@ from PIL import Image
 
 from facedb.cli.main import run
 from facedb.encoder import open_encoder
-from facedb.encoder.bundle import read_bundle
+from facedb.encoder.bundle import BUNDLED, read_bundle
 from facedb.encoder.encoder import unit_rows
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_forward
@@ -43,7 +43,7 @@ from facedb.training.data import read_faces
 from facedb.training.learner import Learner, rate_at
 from facedb.training.loop import train
 from facedb.training.losses import Seen
-from facedb.training.networks import build, settled
+from facedb.training.networks import build, settled, usual_detector
 from facedb.training.precision import make_optimizer
 from facedb.training.recipes import OF_THE_NETWORK, RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
@@ -694,12 +694,35 @@ def test_beginning_from_a_bundle_takes_its_network(
         trained.metrics["cross_photo_auc"], abs=0.01
     )
     assert report.begun == pytest.approx(trained.metrics)
+    cards = [json.loads((Path(r.encoder) / "encoder.json").read_text()) for r in (trained, report)]
+    begun = {"name": cards[0]["name"], "weights": cards[0]["weights_sha256"]}
+    assert "begun_from" not in cards[0]["training"]
+    assert cards[1]["training"]["begun_from"] == begun
+    # The terms are those of the same photographs: said once, however often it goes on.
+    assert cards[1]["training"]["terms"] == cards[0]["training"]["terms"]
+
+
+def test_terms_of_what_was_begun_from_go_with_the_weights(people: Path, tmp_path: Path) -> None:
+    made = replace(recipe("own"), epochs=1, batch_size=8)
+    said = []
+    for number, begin in enumerate(("bundled", str(tmp_path / "0" / "encoder"))):
+        out = tmp_path / str(number)
+        run = replace(made, begin=begin)
+        train(TrainRequest(people, out, run, detector="none", workers=0, draw=False))
+        card = read_bundle(out / "encoder").card
+        said.append(card.terms)
+    bundled = read_bundle(BUNDLED).card
+    assert said[0] == (
+        f"as the photographs it was trained on allow; and {bundled.terms} ({bundled.name})"
+    )
+    assert said[1] == said[0]
 
 
 def test_training_that_makes_an_encoder_worse_says_so(
     trained: TrainReport, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["train", str(people), "--detector", "none", "--workers", "0", "--epochs", "1"]
+    words += ["--recipe", "own", "--batch-size", "8"]
     words += ["--begin", trained.encoder, "--out", str(tmp_path / "run")]
     assert run([*words, "--learning-rate", "1e-12"]) == 0
     assert "WORSE" not in capsys.readouterr()[0]
@@ -716,6 +739,13 @@ def test_training_that_makes_an_encoder_worse_says_so(
     page = (tmp_path / "spoiled" / "report.html").read_text()
     assert "Worse than before" in page
     assert "Worse than before" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_recipe_for_people_of_ones_own_goes_on_from_the_bundled_encoder() -> None:
+    made = settled(recipe("own"))
+    card = read_bundle(BUNDLED).card
+    assert (made.network, made.size, made.dim) == (card.architecture, card.input_size, card.dim)
+    assert usual_detector(made) == "bundled"
 
 
 @pytest.mark.parametrize("option", ["--network=efficientnet_b0", "--size=64", "--blur=3"])

@@ -18,7 +18,7 @@ from facedb.errors import DependencyMissing, InputError
 from facedb.faces import WITHOUT_FILE
 from facedb.strangers import people_needed
 from facedb.training.data import CLEAN, Faces
-from facedb.training.networks import build, network_options
+from facedb.training.networks import begun_bundle, build, network_options
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.teacher import embed
@@ -28,6 +28,7 @@ from facedb.types import Embeddings
 _logger = logging.getLogger("facedb")
 
 _FPIR = 0.01  # at which `validate` sets the threshold
+_AND_TERMS = "; and "
 _COMPARED = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3", "rank1")
 
 
@@ -129,21 +130,31 @@ def _card(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]
             "recipe": asdict(recipe) | {"begin": Path(recipe.begin).name}
             | {"teacher": Path(recipe.teacher).name},
             "photos_sha256": sorted(faces.digests),
-        },
+        } | _begun_from(recipe),
     }  # fmt: skip
 
 
 def _terms(recipe: Recipe) -> str:
-    """The terms of what was begun from or learned from go with the weights."""
+    """The terms of what was begun from or learned from go with the weights, each said once."""
     own = "as the photographs it was trained on allow"
     if recipe.teacher.endswith(".onnx") or recipe.teacher.startswith(("timm:", "hf-hub:")):
         own += f", and as {Path(recipe.teacher).name}, its teacher, allows"
-    bundles = {spec for spec in (recipe.begin, recipe.teacher) if spec}
-    for spec in sorted(bundles):
+    said = [own]
+    for spec in sorted({spec for spec in (recipe.begin, recipe.teacher) if spec}):
         folder = BUNDLED if spec == "bundled" else Path(spec)
         if (folder / "encoder.json").exists():
-            own += f"; {read_bundle(folder).card.terms} ({read_bundle(folder).card.name})"
-    return own
+            card = read_bundle(folder).card
+            first, *inherited = card.terms.split(_AND_TERMS)
+            said += inherited if first == own else [f"{first} ({card.name})", *inherited]
+    return _AND_TERMS.join(dict.fromkeys(said))
+
+
+def _begun_from(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Which encoder it was before, where it was one."""
+    if not recipe.begin:
+        return {}
+    card = begun_bundle(recipe).card
+    return {"begun_from": {"name": card.name, "weights": card.whole["weights_sha256"]}}
 
 
 def _complete(

@@ -23,7 +23,7 @@ def settled(recipe: Recipe) -> Recipe:
         EncoderError: timm has no model of the name, or there is no bundle.
     """
     if recipe.begin:
-        card = _begun(recipe).card
+        card = begun_bundle(recipe).card
         options = ",".join(f"{name}={value}" for name, value in card.options.items())
         return replace(
             recipe,
@@ -51,7 +51,7 @@ def usual_detector(recipe: Recipe) -> str:
     Raises:
         EncoderError: there is no bundle to begin from.
     """
-    faces = recipe.begin and _begun(recipe).card.alignment != "whole"
+    faces = recipe.begin and begun_bundle(recipe).card.alignment != "whole"
     return "bundled" if faces else "whole"
 
 
@@ -77,7 +77,7 @@ def build(recipe: Recipe) -> EncoderNetwork:
     except (RuntimeError, ValueError, TypeError, OSError, KeyError, AssertionError) as error:
         raise EncoderError(f"--network {recipe.network}: timm cannot make it: {error}") from error
     if recipe.begin:
-        network.load_state_dict(bundle_weights(_begun(recipe)))
+        network.load_state_dict(bundle_weights(begun_bundle(recipe)))
     return network
 
 
@@ -105,5 +105,10 @@ def _value(text: str) -> Any:
         return text
 
 
-def _begun(recipe: Recipe) -> Bundle:
+def begun_bundle(recipe: Recipe) -> Bundle:
+    """The encoder that `begin` names.
+
+    Raises:
+        EncoderError: there is none.
+    """
     return read_bundle(BUNDLED if recipe.begin == "bundled" else Path(recipe.begin))
