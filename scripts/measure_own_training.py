@@ -18,6 +18,7 @@ CelebA. What is trained on people of LFW is not measured on LFW.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from command import Script
 from evaluate_calibration import aggregation_figures, people_of
 from evaluate_models import samples_of
 from measure_blur import held_out_figures, photos_of
-from measuring import RESULTS, SHARED, bundled_folder, circumstances, finish, rounded, spread, table
+from measuring import RESULTS, SHARED, bundled_folder, circumstances, finish, spread, table
 from numpy.typing import NDArray
 from peers import crops_of, embedded
 
@@ -47,6 +48,7 @@ from facedb.faces import open_detector
 from facedb.training.loop import train
 from facedb.training.recipes import recipe
 from facedb.training.request import TrainReport, TrainRequest
+from facedb.training.validation import Metrics
 from facedb.types import Pixels
 
 PEOPLE, PHOTOS, DRAWS = 20, 10, 6
@@ -151,12 +153,17 @@ def few(out: Path, held: Shown, lfw: Shown, cache: Path) -> dict[str, Any]:
     }
 
 
-def of_hundreds(metrics: dict[str, Any], encoder: Encoder, held: Shown) -> dict[str, Any]:
+def of_hundreds(
+    metrics: Metrics, by_distortion: dict[str, Metrics], encoder: Encoder, held: Shown
+) -> dict[str, Any]:
     """Figures across photos of the validation people, and those of CelebA's people."""
     rows = np.flatnonzero(held.shown)
     names = np.array([held.photos[row].parent.name for row in rows])
-    figures = {name: rounded(metrics[f"cross_photo_{name}"]) for name in ACROSS}
-    return figures | {"celeba": held_out_figures(encoder.embed(held.crops[rows]), names)}
+    return {
+        **{name: metrics[f"cross_photo_{name}"] for name in ACROSS},
+        "rank1_by_distortion": {k: row["cross_photo_rank1"] for k, row in by_distortion.items()},
+        "celeba": held_out_figures(encoder.embed(held.crops[rows]), names),
+    }
 
 
 def hundreds(out: Path, facecom: Path, held: Shown) -> dict[str, Any]:
@@ -165,17 +172,15 @@ def hundreds(out: Path, facecom: Path, held: Shown) -> dict[str, Any]:
     for name in RECIPES:
         report = trained(facecom, out / f"hundreds-{name}", name, epochs=3)
         assert report.begun is not None
+        measured = json.loads((Path(report.run) / "metrics.json").read_text(encoding="utf-8"))
         if not found:
-            bundled = open_encoder("bundled", "cpu")
-            found["bundled"] = of_hundreds(report.begun, bundled, held)
             found["people"] = {"trained": report.people, "validated": report.val_people}
             found["photos"] = {"trained": report.photos, "validated": report.val_photos}
-        kinds = {kind: row["cross_photo_rank1"] for kind, row in report.by_distortion.items()}
-        found[name] = of_hundreds(report.metrics, open_encoder(report.encoder, "cpu"), held) | {
-            "by_distortion": kinds,
-            "worse": report.worse,
-            "seconds": rounded(report.seconds),
-        }
+            bundled, kinds = open_encoder("bundled", "cpu"), measured["begun_by_distortion"]
+            found["bundled"] = of_hundreds(report.begun, kinds, bundled, held)
+        encoder, kinds = open_encoder(report.encoder, "cpu"), report.by_distortion
+        found[name] = of_hundreds(report.metrics, kinds, encoder, held)
+        found[name] |= {"best_epoch": report.best_epoch, "worse": report.worse}
         click.echo(f"{name}: {found[name]}")
     return found
 
