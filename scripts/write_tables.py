@@ -1,4 +1,6 @@
-"""The tables of docs/evaluation.md and docs/models.md, from the JSON under docs/results/.
+"""The tables of evaluation.md, models.md and of what going on is worth in training.md, under docs/.
+
+They are made of the JSON under docs/results/.
 
     python scripts/write_tables.py
 
@@ -319,6 +321,48 @@ def levers(results: Path, seed: int, *agreed: Json) -> str:
     return markdown(head + asked * bool(agreed), rows)
 
 
+GONE_ON = {"bundled": "bundled encoder", "comsys": "`comsys`", "own": "`own`"}
+
+
+def hundreds(found: Json) -> str:
+    """Going on from the bundled encoder with hundreds of people."""
+    rows = []
+    for name, title in GONE_ON.items():
+        row = found[name]
+        figures = (row[key] for key in ("tar_at_far_1e-2", "tar_at_far_1e-3", "rank1"))
+        kinds = (row["rank1_by_distortion"][kind] for kind in ("clean", "sunny"))
+        celeba = (row["celeba"][key] for key in ("tar_at_far_1e-3", "rank_1_by_one_photo"))
+        rows.append([title, *map(percent, (*figures, *kinds, *celeba))])
+    head = (
+        "%|TAR at FAR 1 %|TAR at FAR 0.1 %|rank-1|rank-1, clean|rank-1, sun"
+        "|CelebA: TAR at FAR 0.1 %|rank-1 by one photo"
+    )
+    return markdown(head.split("|"), rows)
+
+
+def few(found: Json) -> str:
+    """Going on with a family, which is enrolled too: medians over the draws, and their range."""
+    figures = (
+        "rank_1", "dir_lfw_strangers", "dir_celeba_strangers", "dir_celeba_strangers_at_0.05",
+        "development_dir",
+    )  # fmt: skip
+    rows = [
+        [
+            title,
+            *(
+                f"{percent(of['median'])} {interval([of['min'], of['max']])}"
+                for of in (found[name][figure] for figure in figures)
+            ),
+        ]
+        for name, title in GONE_ON.items()
+    ]
+    head = (
+        "%|rank-1|DIR, 1 % of LFW's strangers|DIR, 1 % of the others' photos|DIR, 5 % of them"
+        "|LFW's development people, DIR at FPIR 1 %"
+    )
+    return markdown(head.split("|"), rows)
+
+
 def rejected(quality: Json, photos: str, title: str) -> str:
     """Error of the probes kept, by what turns the worst away, a column a share."""
     found = quality["lfw"][photos]
@@ -441,6 +485,8 @@ def main(results: Path, docs: Path) -> None:
         "beside": near_sure_faces(read(results, "beside")),
         "rescue": rescued(read(results, "rescue")),
     })  # fmt: skip
+    own = read(results, "own-training")
+    fill(docs / "training.md", {"hundreds": hundreds(own["hundreds"]), "few": few(own["few"])})
 
 
 if __name__ == "__main__":

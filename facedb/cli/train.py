@@ -34,7 +34,9 @@ def _recipe_options(command: _F) -> _F:
         type=click.Choice(list(RECIPES)),
         default="comsys",
         show_default=True,
-        help="The values that the options below replace.",
+        help="The values that the options below replace: comsys and efficientnet-siamese as "
+        "published, own to go on from the bundled encoder with your people, best as the bundled "
+        "encoder was trained (with --teacher).",
     )(command)
 
 
@@ -108,7 +110,7 @@ def train_command(options: Shared, recipe_name: str, **values: Any) -> int:
     the same command goes on where it was, to the same result.
 
     \b
-      facedb train photos --val others --recipe comsys --out run
+      facedb train photos --val others --recipe own --out run
       facedb index photos --encoder run/encoder -g trained.gallery
     """
     train = _loop()
@@ -143,7 +145,7 @@ def tune_command(options: Shared, recipe_name: str, trials: int, pruner: str, **
     lies in the folder of --out; the same command with more trials goes on.
 
     \b
-      facedb tune photos --trials 20 --epochs 3 --size 112
+      facedb tune photos --val others --recipe own --trials 20 --epochs 3
     """
     _loop()
     from facedb.training.tune import TuneRequest, tune

@@ -27,7 +27,7 @@ class Recipe:
     network: str = _field("convnext_atto", "Any timm model, without its classifier.")
     network_options: str = _field("", "More for timm.create_model: patch_size=7,act_layer=relu")
     pretrained: str = _field("no", "no, yes (timm loads or downloads its weights), or a file.")
-    begin: str = _field("", "Begin from an encoder bundle's network: bundled, or its folder.")
+    begin: str = _field("", "Go on from an encoder's network as it is: bundled, or its folder.")
     size: int = _field(224, "Side in pixels of what the network sees.")
     blur: int = _field(1, "Side, odd, of a binomial filter before the network; 1 is without.")
     hidden: int = _field(512, "Width of the head's hidden layer.")
