@@ -1,7 +1,7 @@
 """What it is worth to go on from the bundled encoder with one's own people.
 
-Claim: by the published recipe it makes it worse; `own` makes it better on photos like one's own, of
-hundreds of people.
+Claim: the published recipe makes it worse; `own`, triplets and what the encoder said before, makes
+it better on photos like one's own.
 Method: the published recipe, which is contrastive, and `own`, both begun from the bundled encoder,
 as `facedb train` runs them on photos that the bundled detector cuts.
 Few: 20 of the 40 people held out from CelebA, six draws, 10 photos of each both trained on and

@@ -746,6 +746,8 @@ def test_the_recipe_for_people_of_ones_own_goes_on_from_the_bundled_encoder() ->
     card = read_bundle(BUNDLED).card
     assert (made.network, made.size, made.dim) == (card.architecture, card.input_size, card.dim)
     assert usual_detector(made) == "bundled"
+    assert made.teacher == "bundled"
+    assert settled(recipe("comsys", {"begin": "bundled"})).teacher == ""
 
 
 @pytest.mark.parametrize("option", ["--network=efficientnet_b0", "--size=64", "--blur=3"])

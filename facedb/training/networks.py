@@ -13,11 +13,11 @@ from facedb.encoder.bundle import BUNDLED, Bundle, read_bundle
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_weights
 from facedb.errors import EncoderError, InputError
-from facedb.training.recipes import Recipe
+from facedb.training.recipes import Recipe, needs_teacher
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe as it will be run: with `begin`, the network is the bundle's.
+    """The recipe as it will be run: with `begin`, the network is the bundle's, which teaches too.
 
     Raises:
         EncoderError: timm has no model of the name, or there is no bundle.
@@ -34,6 +34,7 @@ def settled(recipe: Recipe) -> Recipe:
             size=card.input_size,
             blur=card.blur,
             pretrained="no",
+            teacher=recipe.teacher or (recipe.begin if needs_teacher(recipe) else ""),
         )
     if not timm.is_model(recipe.network):
         near = timm.list_models(f"*{recipe.network.split('_')[0]}*")[:8]

@@ -3,8 +3,8 @@
 `comsys` is the ConvNeXt-Atto Siamese network for faces under distortion as it was published;
 `efficientnet-siamese` the EfficientNet-B0 study. Where a publication is silent, the value here is
 a choice, and docs/training.md says so. `own` goes on from the bundled encoder with people of one's
-own. `best` is what the bundled encoder is trained by: aligned crops, a teacher, and pictures that
-are people blended.
+own, and holds it to what it said of their clean photos. `best` is what the bundled encoder is
+trained by: aligned crops, a teacher, and pictures that are people blended.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Recipe:
     patience: int = _field(0, "Stop after so many epochs without a better one; 0 never.")
     renew: int = _field(1, "Epochs that blended and bent pictures are kept before new ones.")
     teacher: str = _field(
-        "", "Whom to learn from: bundled, a bundle folder, timm:MODEL or an .onnx."
+        "",
+        "Whom to learn from: bundled, a bundle folder, timm:MODEL or an .onnx  [default: the "
+        "encoder of --begin]",
     )
     clean_teacher: bool = _field(
         True, "The teacher sees the clean photo, the student its versions."
@@ -85,7 +87,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "efficientnet-siamese": Recipe(network="efficientnet_b0"),
     "own": Recipe(
         begin="bundled",
-        loss="triplet",
+        loss="distillation+0.5*triplet",
         sampler="pk",
         batch_size=64,
         augment="jitter",
