@@ -282,6 +282,7 @@ def training_text(report: TrainReport) -> str:
         "",
         *_worse(report),
         f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
+        *([f"          {report.caveat}"] if report.caveat else []),
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: facedb index DIR --encoder {report.encoder}",
     ]

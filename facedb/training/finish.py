@@ -40,13 +40,14 @@ class Done:
         validation: of the bundle, on ONNX Runtime as a user has it.
         thumbnail: of 16 x 16 grey thumbnails on the same photos.
         begun: of the encoder that `begin` names, on them.
-        begun: of the encoder that `begin` names, on them.
+        caveat: why the threshold is not to be relied on, or "".
         parameters: of the network.
     """
 
     validation: Validation
     thumbnail: Validation
     begun: Validation | None
+    caveat: str
     parameters: int
 
     @property
@@ -78,14 +79,15 @@ def finish(
     if not weights.exists():
         raise InputError(f"{weights}: gone; delete {out} and train anew")
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    card = _card(request, recipe, faces)
-    write_bundle(out / "encoder", network, card)
+    write_bundle(out / "encoder", network, _card(request, recipe, faces))
     embeddings = embed(open_encoder(str(out / "encoder"), "cpu"), proof.crops)
     validation = validate(embeddings, proof)
     thumbnail, begun = validate(thumbnails(proof.crops), proof), _begun(recipe, proof)
-    _complete(out / "encoder", card, validation, proof, seen)
+    calibrated_on = _calibrated_on(proof, seen)
+    _complete(out / "encoder", validation, calibrated_on)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
-    done = Done(validation, thumbnail, begun, sum(p.numel() for p in network.parameters()))
+    parameters = sum(weight.numel() for weight in network.parameters())
+    done = Done(validation, thumbnail, begun, calibrated_on.get("caveat", ""), parameters)
     _write_metrics(out / "metrics.json", done, proof, seen)
     if request.draw:
         _draw(out, request.with_faces)
@@ -157,16 +159,14 @@ def _begun_from(recipe: Recipe) -> dict[str, dict[str, str]]:
     return {"begun_from": {"name": card.name, "weights": card.whole["weights_sha256"]}}
 
 
-def _complete(
-    folder: Path, card: dict[str, Any], validation: Validation, proof: Faces, seen: bool
-) -> None:
+def _complete(folder: Path, validation: Validation, calibrated_on: dict[str, Any]) -> None:
     """Put what was measured into the card, which only then is whole."""
     file = folder / "encoder.json"
     whole = json.loads(file.read_text(encoding="utf-8"))
     whole["threshold"] = {
         "distance": validation.threshold,
         "fpir": _FPIR,
-        "calibrated_on": _calibrated_on(proof, seen),
+        "calibrated_on": calibrated_on,
     }
     whole["measured"] = {
         "validation": validation.metrics,

@@ -89,6 +89,7 @@ def train(request: TrainRequest) -> TrainReport:
         worse=done.worse,
         by_distortion=done.validation.by_distortion,
         threshold=done.validation.threshold,
+        caveat=done.caveat,
         parameters=done.parameters,
         waiting=last.waiting,
         images_per_second=last.images_per_second,

@@ -93,6 +93,7 @@ class TrainReport:
         worse: figures of `metrics`, across photos, that are worse than those of `begun`.
         by_distortion: kind -> figures.
         threshold: the distance of the bundle's operating point.
+        caveat: why that is not to be relied on, where so few people were validated on; or "".
         parameters: of the network.
         waiting, images_per_second: of the last epoch.
         left_out: files without a face or unreadable: path, reason.
@@ -115,6 +116,7 @@ class TrainReport:
     worse: tuple[str, ...]
     by_distortion: dict[str, Metrics]
     threshold: float
+    caveat: str
     parameters: int
     waiting: float
     images_per_second: float
