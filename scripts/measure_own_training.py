@@ -4,12 +4,14 @@ Claim: the published recipe makes it worse; `own`, triplets and what the encoder
 it better on photos like one's own.
 Method: the published recipe, which is contrastive, and `own`, both begun from the bundled encoder,
 as `facedb train` runs them on photos that the bundled detector cuts.
-Few: 20 of the 40 people held out from CelebA, six draws, 10 photos of each both trained on and
-enrolled. How many of their other photos are identified where 1 % of LFW's 4,069 people of one photo
-are accepted, or of the photos of the 20 others; and LFW's peopleDevTrain, whom nobody trained on.
+Few: 20 of the 40 people held out from CelebA, six draws, up to 10 photos of each enrolled. Those of
+18 are trained on, and the epoch is picked by the other two, as the command does of itself. How many
+of the 20 people's other photos are identified where 1 % of LFW's 4,069 people of one photo are
+accepted, or 15 % of the photos of the 20 others, who can tell no smaller share; and LFW's
+peopleDevTrain, whom nobody trained on.
 Hundreds: the FACECOM layout, 788 people in 1,837 photos and two distortions of each, in three
-epochs of the published recipe; its 222 validation people in all seven distortions, and the 40 of
-CelebA. What is trained on people of LFW is not measured on LFW.
+epochs; its 222 validation people in all seven distortions, by whom the epoch is picked, and the 40
+of CelebA. What is trained on people of LFW is not measured on LFW.
 
     python scripts/make_facecom.py --out runs/facecom --list train --drawn 2
     python scripts/make_facecom.py --out runs/facecom --list val
@@ -54,6 +56,7 @@ from facedb.types import Pixels
 PEOPLE, PHOTOS, DRAWS = 20, 10, 6
 RECIPES = ("comsys", "own")
 AT = 0.01
+AT_FEW = 0.15  # three of 20 people
 ACROSS = ("auc", "tar_at_far_1e-2", "tar_at_far_1e-3", "rank1")
 
 
@@ -74,7 +77,7 @@ class Shown:
 
 
 def family(names: NDArray[np.str_], seed: int) -> NDArray[np.bool_]:
-    """bool[n]: the photos that are trained on and enrolled."""
+    """bool[n]: the photos of some people that are enrolled."""
     random = np.random.default_rng(seed)
     chosen = np.zeros(len(names), dtype=np.bool_)
     for name in random.permutation(np.unique(names))[:PEOPLE]:
@@ -116,8 +119,7 @@ def of_family(
     return {
         "rank_1": float(rank_k(ranks, [1])[1]),
         "dir_lfw_strangers": dir_at_fpir(ranks, distances, apart, AT),
-        "dir_celeba_strangers": trial.dir_at(AT),
-        "dir_celeba_strangers_at_0.05": trial.dir_at(0.05),
+        "dir_celeba_strangers": trial.dir_at(AT_FEW),
         "development_dir": development["rules"][DEFAULT_AGGREGATION]["mean"]["dir_at_0.01"],
         "mated": len(ranks),
         "strangers": len(apart),
@@ -175,7 +177,8 @@ def hundreds(out: Path, facecom: Path, held: Shown) -> dict[str, Any]:
         measured = json.loads((Path(report.run) / "metrics.json").read_text(encoding="utf-8"))
         if not found:
             found["people"] = {"trained": report.people, "validated": report.val_people}
-            found["photos"] = {"trained": report.photos, "validated": report.val_photos}
+            found["pictures"] = {"trained": report.photos, "validated": report.val_photos}
+            found["without_a_face"] = len(report.left_out)
             bundled, kinds = open_encoder("bundled", "cpu"), measured["begun_by_distortion"]
             found["bundled"] = of_hundreds(report.begun, kinds, bundled, held)
         encoder, kinds = open_encoder(report.encoder, "cpu"), report.by_distortion
