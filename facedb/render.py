@@ -280,22 +280,10 @@ def training_text(report: TrainReport) -> str:
         "",
         table(["figure", *beside], rows),
         "",
-        *_worse(report),
+        *([report.verdict, ""] if report.verdict else []),
         f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
         *([f"          {report.caveat}"] if report.caveat else []),
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: facedb index DIR --encoder {report.encoder}",
     ]
     return "\n".join(lines)
-
-
-def _worse(report: TrainReport) -> list[str]:
-    if not report.worse:
-        return []
-    names = {name: words for words, name in _FIGURES.items()}
-    figures = ", ".join(names[name] for name in report.worse)
-    return [
-        f"WORSE than {report.recipe.begin}, which it began from, across photos, by {figures}.",
-        f"Keep --encoder {report.recipe.begin}, or train on more people and photos.",
-        "",
-    ]

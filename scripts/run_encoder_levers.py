@@ -24,7 +24,7 @@ from command import Script
 from measuring import RESULTS, TEACHER, circumstances, finish, rounded, table
 
 from facedb.training.loop import train
-from facedb.training.recipes import recipe
+from facedb.training.recipes import OF_THE_NETWORK, recipe
 from facedb.training.request import TrainRequest
 
 LEVERS: dict[str, dict[str, Any]] = {
@@ -75,6 +75,8 @@ def main(
     for name, changes in LEVERS.items():
         file = results / f"lever-{name}-{seed}.json"
         if file.exists() or (only and name not in only):
+            continue
+        if begin and set(changes) & set(OF_THE_NETWORK):
             continue
         begun = circumstances(seed)
         common = {"teacher": str(teacher), "epochs": epochs, "seed": seed}

@@ -117,10 +117,7 @@ def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     }
     if len(runs) > 1:
         training["recipes_before"] = [recipe_of(each) for each in runs[:-1]]
-    first = card_of(runs[0])["training"]
-    training.pop("begun_from", None)  # a run of these, but for the first one's
-    if "begun_from" in first:
-        training["begun_from"] = first["begun_from"]
+    training["begun_from"] = card_of(runs[0])["training"].get("begun_from")
     metrics = json.loads((runs[-1] / "metrics.json").read_text())
     card["measured"] = {"held_out_people": {"n": metrics["n"], **metrics["encoder"]}}
     return card | {"name": name, "training": training}

@@ -22,14 +22,14 @@ from facedb.training.networks import begun_bundle, build, network_options
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.teacher import embed
-from facedb.training.validation import Metrics, Validation, thumbnails, validate
+from facedb.training.validation import Validation, thumbnails, validate
+from facedb.training.verdict import Verdict, judge
 from facedb.types import Embeddings
 
 _logger = logging.getLogger("facedb")
 
 _FPIR = 0.01  # at which `validate` sets the threshold
 _AND_TERMS = "; and "
-_COMPARED = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3", "rank1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Done:
         validation: of the bundle, on ONNX Runtime as a user has it.
         thumbnail: of 16 x 16 grey thumbnails on the same photos.
         begun: of the encoder that `begin` names, on them.
+        verdict: which of the two is better.
         caveat: why the threshold is not to be relied on, or "".
         parameters: of the network.
     """
@@ -47,22 +48,9 @@ class Done:
     validation: Validation
     thumbnail: Validation
     begun: Validation | None
+    verdict: Verdict
     caveat: str
     parameters: int
-
-    @property
-    def worse(self) -> tuple[str, ...]:
-        """Figures across photos, none of a fixed threshold, that training has made worse."""
-        names = [f"cross_photo_{name}" for name in _COMPARED]
-        before = self.begun.metrics if self.begun else {}
-        return tuple(name for name in names if _fell(name, before, self.validation.metrics))
-
-
-def _fell(name: str, before: Metrics, after: Metrics) -> bool:
-    old, new = before.get(name), after.get(name)
-    if old is None or new is None:
-        return False
-    return new > old if name.endswith("eer") else new < old
 
 
 def finish(
@@ -87,7 +75,10 @@ def finish(
     _complete(out / "encoder", validation, calibrated_on)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
     parameters = sum(weight.numel() for weight in network.parameters())
-    done = Done(validation, thumbnail, begun, calibrated_on.get("caveat", ""), parameters)
+    caveat, verdict = calibrated_on.get("caveat", ""), Verdict()
+    if begun is not None:
+        verdict = judge(begun.metrics, validation.metrics, len(proof.names), recipe.begin)
+    done = Done(validation, thumbnail, begun, verdict, caveat, parameters)
     _write_metrics(out / "metrics.json", done, proof, seen)
     if request.draw:
         _draw(out, request.with_faces)
@@ -146,8 +137,11 @@ def _terms(recipe: Recipe) -> str:
         folder = BUNDLED if spec == "bundled" else Path(spec)
         if (folder / "encoder.json").exists():
             card = read_bundle(folder).card
-            first, *inherited = card.terms.split(_AND_TERMS)
-            said += inherited if first == own else [f"{first} ({card.name})", *inherited]
+            inherited = card.terms.removeprefix(own + _AND_TERMS).removeprefix(f"{own}; ")
+            if inherited != card.terms:
+                said += inherited.split(_AND_TERMS)
+            elif inherited != own:
+                said.append(f"{inherited} ({card.name})")
     return _AND_TERMS.join(dict.fromkeys(said))
 
 
@@ -222,6 +216,6 @@ def _write_metrics(file: Path, done: Done, proof: Faces, seen: bool) -> None:
         metrics |= {
             "begun": done.begun.metrics,
             "begun_by_distortion": done.begun.by_distortion,
-            "worse": done.worse,
+            "verdict": done.verdict.words,
         }
     file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ from facedb.training.data import Faces, Progress, apart, folders, read_faces, si
 from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
 from facedb.training.losses import Seen
-from facedb.training.networks import settled
+from facedb.training.networks import begun_bundle, settled
 from facedb.training.precision import precision_of
 from facedb.training.recipes import Recipe, check, needs_teacher
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
@@ -59,7 +59,7 @@ def train(request: TrainRequest) -> TrainReport:
     device = resolved(request.device)
     faces, proof = _read(request, recipe)
     shared = apart(faces, proof)
-    _warn(faces, shared)
+    _warn(faces, shared, recipe.sampler)
     _can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
     teacher = _teacher(request, recipe, device)
@@ -86,7 +86,9 @@ def train(request: TrainRequest) -> TrainReport:
         metrics=done.validation.metrics,
         thumbnail=done.thumbnail.metrics,
         begun=done.begun.metrics if done.begun else None,
-        worse=done.worse,
+        worse=done.verdict.worse,
+        better=done.verdict.better,
+        verdict=done.verdict.words,
         by_distortion=done.validation.by_distortion,
         threshold=done.validation.threshold,
         caveat=done.caveat,
@@ -120,15 +122,17 @@ def _read(request: TrainRequest, recipe: Recipe) -> tuple[Faces, Faces]:
     return train, val
 
 
-def _warn(faces: Faces, shared: set[str]) -> None:
-    alone = single_photos(faces)
+def _warn(faces: Faces, shared: set[str], sampler: str) -> None:
+    alone, least = single_photos(faces), 1 if sampler == "pairs" else 2
     if alone:
+        what = "they serve as others" if sampler == "pairs" else "nothing is learned of them"
         _logger.warning(
-            "%d of %d people have one picture, such as %s: no positive pair, they serve as others",
-            len(alone), len(faces.names), alone[0],
+            "%d of %d people have one picture, such as %s: no positive pair, %s",
+            len(alone), len(faces.names), alone[0], what,
         )  # fmt: skip
-    if len(alone) == len(faces.names):
-        raise InputError(f"{faces.paths[0]}: nobody has two pictures; pairs of one person need two")
+    if len(faces.names) - len(alone) < least:
+        who = "nobody has" if least == 1 else "two people must have"
+        raise InputError(f"{faces.paths[0]}: {who} two pictures; pairs of one person need two")
     if shared:
         _logger.warning(
             "%d people, such as %s, are trained and validated on: the figures say how people seen "
@@ -157,7 +161,10 @@ def _teacher(request: TrainRequest, recipe: Recipe, device: str) -> Teacher | No
     teacher = open_teacher(recipe.teacher, device, precision_of(recipe.precision, device))
     dim = teacher.encoder.dim
     if dim != recipe.dim and "distillation" in recipe.loss:
-        raise InputError(f"the teacher's embeddings have length {dim}: --dim {dim}")
+        way = f"take another, or --loss relational: {recipe.begin} has {recipe.dim}"
+        raise InputError(
+            f"the teacher's embeddings have length {dim}: {way if recipe.begin else f'--dim {dim}'}"
+        )
     if _asks_afresh(recipe):
         _shares_pictures(request, recipe, teacher.encoder)
     if "hints" in recipe.loss and teacher.look is None:
@@ -174,7 +181,10 @@ def _shares_pictures(request: TrainRequest, recipe: Recipe, teacher: Encoder) ->
     """A teacher that is asked about new pictures sees the student's, before they are distorted."""
     why = "--mix and --bend show the teacher the student's own pictures"
     if teacher.input_size != recipe.size:
-        raise InputError(f"{why}, and it takes {teacher.input_size}: --size {teacher.input_size}")
+        way = (
+            "take another, or --mix 0 --bend 0" if recipe.begin else f"--size {teacher.input_size}"
+        )
+        raise InputError(f"{why}, and it takes {teacher.input_size}: {way}")
     if (request.detector == "whole") != (teacher.alignment == "whole"):
         aligned = "--detector bundled, or none for crops aligned already"
         way = "--detector whole" if teacher.alignment == "whole" else aligned
@@ -189,7 +199,8 @@ def _answers(
     """What the teacher says of the photos, unless it is to be asked about each new picture."""
     if teacher is None or _asks_afresh(recipe):
         return None
-    spec = request.detector if request.teacher_detector is None else request.teacher_detector
+    own = request.teacher_detector is None or recipe.teacher == recipe.begin
+    spec = request.detector if own else request.teacher_detector
     detector = open_detector(spec, teacher.encoder.input_size)
     progress = _telling(request, "asking the teacher")
     return ask(teacher.encoder, faces, detector, recipe.clean_teacher, progress)
@@ -226,6 +237,8 @@ class _Run:
             "detector": request.detector,
             "teacher_detector": request.teacher_detector,
         }
+        if recipe.begin:
+            self.belongs["begun from"] = begun_bundle(recipe).fingerprint
         self._restore()
 
     def go(self) -> None:
@@ -233,8 +246,6 @@ class _Run:
         self._write_recipe()
         while self.epoch < self.recipe.epochs and not self._patience_ended():
             batches = draw(self.faces, self.recipe, self.epoch)
-            if not batches:
-                raise InputError("the pk sampler needs two people with two pictures or more each")
             seconds, waited, images = self._train_epoch(batches)
             paired = self.recipe.sampler == "pairs"
             crossing = crossing_share(batches, self.faces.labels, self.faces.photos, paired)
@@ -290,7 +301,8 @@ class _Run:
                 raise
             raise TrainingError(
                 f"out of memory with --batch-size {self.recipe.batch_size} at --size "
-                f"{self.recipe.size}: halve the batch size, or take a smaller --size or --network"
+                f"{self.recipe.size}: halve the batch size"
+                + ("" if self.recipe.begin else ", or take a smaller --size or --network")
             ) from error
 
     def _told(self, batch: Batch) -> tuple[Tensor, Seen]:

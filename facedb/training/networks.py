@@ -17,7 +17,9 @@ from facedb.training.recipes import Recipe, needs_teacher
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe as it will be run: with `begin`, the network is the bundle's, which teaches too.
+    """The recipe as it will be run: with `begin`, the network is the bundle's.
+
+    That encoder also teaches, where the loss asks a teacher and none is named.
 
     Raises:
         EncoderError: timm has no model of the name, or there is no bundle.

@@ -68,8 +68,8 @@ class Recipe:
     renew: int = _field(1, "Epochs that blended and bent pictures are kept before new ones.")
     teacher: str = _field(
         "",
-        "Whom to learn from: bundled, a bundle folder, timm:MODEL or an .onnx  [default: the "
-        "encoder of --begin]",
+        "Whom to learn from, bundled, a bundle folder, timm:MODEL or an .onnx; without, it is the "
+        "encoder of --begin.",
     )
     clean_teacher: bool = _field(
         True, "The teacher sees the clean photo, the student its versions."
@@ -132,9 +132,10 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     made = replace(RECIPES[name], **dict(overrides or {}))
     ignored = [_option(entry) for entry in OF_THE_NETWORK if entry in (overrides or {})]
     if made.begin and ignored:
+        who = f"--begin {made.begin}" if (overrides or {}).get("begin") else f"--recipe {name}"
         raise InputError(
-            f"{', '.join(ignored)}: --begin {made.begin} goes on with that encoder's network as it "
-            "is; leave one or the other out"
+            f"{', '.join(ignored)}: {who} goes on with an encoder's network as it is; leave one or "
+            "the other out"
         )
     check(made)
     return made
@@ -186,9 +187,10 @@ def check(recipe: Recipe) -> None:
         raise InputError(
             f"--mix {recipe.mix}: only a teacher knows who a blend is; add distillation to --loss"
         )
-    if recipe.sampler == "pk" and recipe.batch_size % recipe.photos_per_person:
+    each = recipe.photos_per_person
+    if recipe.sampler == "pk" and (recipe.batch_size % each or recipe.batch_size < 2 * each):
         raise _refused(
-            "batch_size", recipe.batch_size, f"take a multiple of {recipe.photos_per_person}"
+            "batch_size", recipe.batch_size, f"take a multiple of {each}, {2 * each} or more"
         )
 
 

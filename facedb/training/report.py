@@ -228,7 +228,7 @@ def _seen(metrics: dict[str, Any]) -> str:
 
 
 def _headline(metrics: dict[str, Any]) -> str:
-    encoder, beside = metrics["encoder"], _beside(metrics)
+    encoder, beside, verdict = metrics["encoder"], _beside(metrics), metrics.get("verdict")
     rows = ["<tr><th></th>" + _numbers(["encoder", *beside], "th") + "</tr>"]
     for title, group in _GROUPS.items():
         rows.append(f'<tr class="group"><th colspan="{len(beside) + 2}">{title}</th></tr>')
@@ -240,36 +240,25 @@ def _headline(metrics: dict[str, Any]) -> str:
             rows.append(f"<tr><td>{label}<small>{meaning}</small></td>{_numbers(cells)}</tr>")
     return (
         f"<p>{metrics['n']:,} validation pictures of {metrics['people']:,} people. The thumbnail "
-        "is the baseline: the picture in 16 x 16 grey pixels, which knows nothing of faces. Before "
-        "is the encoder that training began from, if it did. Bold where the encoder is better than "
-        "what stands beside it; a dash where these pictures cannot tell.</p>"
-        + _worse(metrics)
+        "is the baseline: the picture in 16 x 16 grey pixels, which knows nothing of faces. "
+        + ("Before is the encoder that training began from. " if "begun" in metrics else "")
+        + "Bold where the encoder is better than what stands beside it; a dash where these "
+        "pictures cannot tell.</p>"
+        + (f'<p class="note">{escape(verdict)}</p>' if verdict else "")
         + _table(rows)
     )
 
 
 def _beside(metrics: dict[str, Any], what: str = "") -> dict[str, Any]:
-    """Name -> figures of what the encoder is compared with."""
+    """Name -> figures of what the encoder is compared with; `what` is "" or "_by_distortion"."""
     names = {"before": "begun", "thumbnail": "thumbnail"}
     return {name: metrics[key + what] for name, key in names.items() if key + what in metrics}
 
 
-def _worse(metrics: dict[str, Any]) -> str:
-    if not metrics.get("worse"):
-        return ""
-    words = {name: label for group in _GROUPS.values() for name, (label, _) in group.items()}
-    figures = ", ".join(words[name].partition(",")[0] for name in metrics["worse"])
-    return (
-        '<p class="note"><strong>Worse than before.</strong> The encoder that training began from '
-        f"is better across photos, by {escape(figures)}: keep it, or train on more people and "
-        "photos.</p>"
-    )
-
-
-def _beats(name: str, encoder: float | None, thumbnail: float | None) -> bool:
-    if encoder is None or thumbnail is None:
+def _beats(name: str, encoder: float | None, other: float | None) -> bool:
+    if encoder is None or other is None:
         return False
-    return encoder < thumbnail if name in _LESS_IS_BETTER else encoder > thumbnail
+    return encoder < other if name in _LESS_IS_BETTER else encoder > other
 
 
 def _distortions(metrics: dict[str, Any]) -> str:

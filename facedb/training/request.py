@@ -90,10 +90,11 @@ class TrainReport:
         metrics: the validation figures of the bundle as it lies there.
         thumbnail: those of 16 x 16 grey thumbnails.
         begun: those of the encoder that `recipe.begin` names, before it was trained on.
-        worse: figures of `metrics`, across photos, that are worse than those of `begun`.
+        worse, better: figures of `metrics`, across photos, that are so beside those of `begun`.
+        verdict: the same as a sentence, or that too few people were asked; "" without `begun`.
         by_distortion: kind -> figures.
         threshold: the distance of the bundle's operating point.
-        caveat: why that is not to be relied on, where so few people were validated on; or "".
+        caveat: why that may accept more, where too few people were validated on; or "".
         parameters: of the network.
         waiting, images_per_second: of the last epoch.
         left_out: files without a face or unreadable: path, reason.
@@ -114,6 +115,8 @@ class TrainReport:
     thumbnail: Metrics
     begun: Metrics | None
     worse: tuple[str, ...]
+    better: tuple[str, ...]
+    verdict: str
     by_distortion: dict[str, Metrics]
     threshold: float
     caveat: str

@@ -125,8 +125,8 @@ def people_batches(
 ) -> list[Rows]:
     """P x K batches: `people` people, `each` pictures of each, other photos first.
 
-    An epoch shows twice as many pictures as there are, as the pairs do. People with fewer
-    pictures are not topped up.
+    As many batches as show twice as many pictures as there are, as the pairs do, where everybody
+    has `each`. People with fewer are not topped up, those with one are left out.
     """
     several = [rows for rows in _rows_of_people(labels) if len(rows) > 1]
     people = min(people, len(several))
