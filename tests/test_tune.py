@@ -15,6 +15,8 @@ from PIL import Image
 
 from facedb.cli.train import train_command
 from facedb.errors import InputError
+from facedb.training.loop import train
+from facedb.training.networks import settled
 from facedb.training.recipes import Recipe, recipe
 from facedb.training.request import EpochRow, TrainRequest
 from facedb.training.trials import command_of
@@ -111,6 +113,21 @@ def test_the_command_trains_the_recipe(tmp_path: Path) -> None:
     overrides = {name: value for name, value in fields.items() if value is not None}
     assert recipe(given["recipe_name"], overrides) == made
     assert (given["val"], given["detector"]) == (photos / "val", "none")
+
+
+def test_trials_stand_beside_the_encoder_that_they_begin_from(tmp_path: Path) -> None:
+    run = training(tmp_path)
+    first = train(replace(run, out=tmp_path / "first"))
+    made = replace(recipe("best"), begin=first.encoder, loss="triplet", sampler="pk", epochs=1)
+    made = replace(made, mix=0.0, bend=0.0, augment="none")
+    report = tune(TuneRequest(replace(run, recipe=made), trials=1))
+    assert report.begun == first.metrics["cross_photo_auc"]
+    assert f"before    cross_photo_auc {report.begun:.1%}" in report.text()
+    # What the encoder decides is refused beside --begin, so the command must not have it.
+    given = train_command.make_context("train", shlex.split(report.command)[2:]).params
+    fields = {name: value for name, value in given.items() if name in asdict(made)}
+    again = recipe(given["recipe_name"], {n: v for n, v in fields.items() if v is not None})
+    assert settled(again) == settled(replace(made, **report.best))
 
 
 def test_another_file_in_the_place_of_the_search_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from facedb.training.recipes import RECIPES, Recipe
+from facedb.training.recipes import OF_THE_NETWORK, RECIPES, Recipe
 from facedb.training.request import TrainRequest
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
@@ -56,6 +56,7 @@ class TuneReport:
         pruned, failed: how many of them were ended early, and stopped by an error.
         best_trial: counted from 1.
         best_value: of `select`, in [0, 1].
+        begun: the same figure of the encoder that every trial begins from, or None.
         best: what the best trial drew.
         command: the command line that trains it.
     """
@@ -67,16 +68,19 @@ class TuneReport:
     failed: int
     best_trial: int
     best_value: float
+    begun: float | None
     best: dict[str, Any]
     command: str
 
     def text(self) -> str:
         """The report in a few lines."""
         drawn = ", ".join(f"{name} {value:g}" for name, value in self.best.items())
+        before = [f"before    {self.select} {self.begun:.1%}"] if self.begun is not None else []
         return "\n".join(
             [
                 f"{self.trials} trials, {self.pruned} ended early, {self.failed} failed",
                 f"best      trial {self.best_trial}, {self.select} {self.best_value:.1%}: {drawn}",
+                *before,
                 f"table     {self.out}/trials.csv",
                 f"figures   {self.out}/history.png, {self.out}/parallel.png",
                 f"train it  {self.command}",
@@ -86,7 +90,8 @@ class TuneReport:
 
 def command_of(run: TrainRequest, recipe: Recipe) -> str:
     """The `facedb train` line of a recipe on the photos of a run."""
-    values = asdict(recipe)
+    ignored = OF_THE_NETWORK if recipe.begin else ()
+    values = {name: value for name, value in asdict(recipe).items() if name not in ignored}
     differing = {
         name: {field: value for field, value in values.items() if value != named[field]}
         for name, named in ((name, asdict(made)) for name, made in RECIPES.items())

@@ -80,7 +80,10 @@ def tune(request: TuneRequest) -> TuneReport:
             _run(study, number, request)
             write_table(run.out / "trials.csv", _rows(study), run.recipe.select)
         trials = _rows(study)
-    report = _report(request, trials)
+        begun = [
+            trial.user_attrs["begun"] for trial in _ended(study) if "begun" in trial.user_attrs
+        ]
+    report = _report(request, trials, begun[0] if begun else None)
     write_best(run.out / "best.json", report, replace(run.recipe, **report.best))
     draw(run.out, trials, report.select)
     return report
@@ -207,7 +210,10 @@ def _run(study: optuna.Study, number: int, request: TuneRequest) -> None:
     words = ", ".join(f"{name} {value:g}" for name, value in _rounded(trial.params).items())
     _logger.info("trial %d of %d: %s", number, request.trials, words)
     try:
-        value = _value(train(run))
+        report = train(run)
+        if report.begun is not None:
+            trial.set_user_attr("begun", report.begun[report.recipe.select])
+        value = _value(report)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except TrainingError as error:
@@ -268,7 +274,7 @@ def _rows(study: optuna.Study) -> list[TrialRow]:
     ]
 
 
-def _report(request: TuneRequest, trials: list[TrialRow]) -> TuneReport:
+def _report(request: TuneRequest, trials: list[TrialRow], begun: float | None) -> TuneReport:
     run, states = request.training, [row.state for row in trials]
     complete = [row for row in trials if row.state == COMPLETE]
     if not complete:
@@ -285,6 +291,7 @@ def _report(request: TuneRequest, trials: list[TrialRow]) -> TuneReport:
         failed=states.count(FAILED),
         best_trial=best.number,
         best_value=best.value,
+        begun=begun,
         best=best.params,
         command=command_of(run, replace(run.recipe, **best.params)),
     )
