@@ -136,12 +136,12 @@ def few(out: Path, held: Shown, lfw: Shown, cache: Path) -> dict[str, Any]:
         chosen = family(names, seed)
         data = folder_of([held.photos[n] for n in np.flatnonzero(chosen)], out / f"family-{seed}")
         for name, rows in found.items():
-            encoder = open_encoder("bundled", "cpu")
+            spec = "bundled"
             if name != "bundled":
                 report = trained(data, out / f"few-{name}-{seed}", name, seed=seed + 1)
-                encoder = open_encoder(report.encoder, "cpu")
+                spec = report.encoder
                 epochs[name].append(report.best_epoch)
-            rows.append(of_family(encoder, held, chosen, lfw, cache))
+            rows.append(of_family(open_encoder(spec, "cpu"), held, chosen, lfw, cache))
             click.echo(f"{name}, draw {seed}: {rows[-1]}")
     before = found["bundled"]
     return {

@@ -70,6 +70,11 @@ class Bundle:
     fingerprint: str
 
 
+def bundle_folder(spec: str) -> Path:
+    """Where the bundle lies that "bundled" or a folder's path names."""
+    return BUNDLED if spec == "bundled" else Path(spec)
+
+
 def read_bundle(folder: Path) -> Bundle:
     """Open a bundle and verify the digests of its files.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from facedb.device import Device, gpu_present
-from facedb.encoder.bundle import BUNDLED, Bundle, read_bundle
+from facedb.encoder.bundle import Bundle, bundle_folder, read_bundle
 from facedb.encoder.encoder import Encoder, Forward, self_test
 from facedb.errors import DependencyMissing
 
@@ -29,7 +28,7 @@ def open_encoder(spec: str = "bundled", device: Device = "auto") -> Encoder:
         from facedb.encoder.torch import hub_encoder
 
         return hub_encoder(spec, where)
-    bundle = read_bundle(BUNDLED if spec == "bundled" else Path(spec))
+    bundle = read_bundle(bundle_folder(spec))
     card = bundle.card
     encoder = Encoder(
         spec=spec if spec == "bundled" else str(bundle.folder.absolute()),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from facedb.encoder import open_encoder
-from facedb.encoder.bundle import BUNDLED, read_bundle
+from facedb.encoder.bundle import bundle_folder, read_bundle
 from facedb.encoder.export import write_bundle
 from facedb.errors import DependencyMissing, InputError
 from facedb.faces import WITHOUT_FILE
@@ -134,7 +134,7 @@ def _terms(recipe: Recipe) -> str:
         own += f", and as {Path(recipe.teacher).name}, its teacher, allows"
     said = [own]
     for spec in sorted({spec for spec in (recipe.begin, recipe.teacher) if spec}):
-        folder = BUNDLED if spec == "bundled" else Path(spec)
+        folder = bundle_folder(spec)
         if (folder / "encoder.json").exists():
             card = read_bundle(folder).card
             inherited = card.terms.removeprefix(own + _AND_TERMS).removeprefix(f"{own}; ")

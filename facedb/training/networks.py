@@ -9,7 +9,7 @@ from typing import Any
 
 import timm
 
-from facedb.encoder.bundle import BUNDLED, Bundle, read_bundle
+from facedb.encoder.bundle import Bundle, bundle_folder, read_bundle
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_weights
 from facedb.errors import EncoderError, InputError
@@ -114,4 +114,4 @@ def begun_bundle(recipe: Recipe) -> Bundle:
     Raises:
         EncoderError: there is none.
     """
-    return read_bundle(BUNDLED if recipe.begin == "bundled" else Path(recipe.begin))
+    return read_bundle(bundle_folder(recipe.begin))

@@ -126,13 +126,14 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """
     if name not in RECIPES:
         raise InputError(f"--recipe {name}: there is no such recipe; take {', '.join(RECIPES)}")
-    unknown = set(overrides or {}) - {entry.name for entry in fields(Recipe)}
+    given = dict(overrides or {})
+    unknown = set(given) - {entry.name for entry in fields(Recipe)}
     if unknown:
         raise InputError(f"a recipe has no {', '.join(sorted(unknown))}")
-    made = replace(RECIPES[name], **dict(overrides or {}))
-    ignored = [_option(entry) for entry in OF_THE_NETWORK if entry in (overrides or {})]
+    made = replace(RECIPES[name], **given)
+    ignored = [_option(entry) for entry in OF_THE_NETWORK if entry in given]
     if made.begin and ignored:
-        who = f"--begin {made.begin}" if (overrides or {}).get("begin") else f"--recipe {name}"
+        who = f"--begin {made.begin}" if given.get("begin") else f"--recipe {name}"
         raise InputError(
             f"{', '.join(ignored)}: {who} goes on with an encoder's network as it is; leave one or "
             "the other out"

@@ -20,6 +20,7 @@ import numpy as np
 from facedb.errors import DependencyMissing, InputError
 from facedb.training.geometry import Embedded, validation_pairs
 from facedb.training.recipes import Recipe
+from facedb.training.validation import LESS_IS_BETTER
 
 try:
     from facedb.training.figures import Columns, distance_box_plot, training_curves, tsne
@@ -80,7 +81,6 @@ _GROUPS: Final = {
     "Who is nearest": _RANKS,
 }
 _ACROSS: Final = ("same photo", "across photos")
-_LESS_IS_BETTER: Final = {"eer", _CROSS + "eer"}
 _CSS: Final = """
 :root{color-scheme:light;--ink:#1d2126;--pale:#5b6470;--line:#d9dce0;--good:#00734f}
 *{box-sizing:border-box}
@@ -258,7 +258,7 @@ def _beside(metrics: dict[str, Any], what: str = "") -> dict[str, Any]:
 def _beats(name: str, encoder: float | None, other: float | None) -> bool:
     if encoder is None or other is None:
         return False
-    return encoder < other if name in _LESS_IS_BETTER else encoder > other
+    return encoder < other if name in LESS_IS_BETTER else encoder > other
 
 
 def _distortions(metrics: dict[str, Any]) -> str:

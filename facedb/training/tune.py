@@ -80,10 +80,9 @@ def tune(request: TuneRequest) -> TuneReport:
             _run(study, number, request)
             write_table(run.out / "trials.csv", _rows(study), run.recipe.select)
         trials = _rows(study)
-        begun = [
-            trial.user_attrs["begun"] for trial in _ended(study) if "begun" in trial.user_attrs
-        ]
-    report = _report(request, trials, begun[0] if begun else None)
+        attributes = (trial.user_attrs for trial in _ended(study))
+        begun = next((of["begun"] for of in attributes if "begun" in of), None)
+    report = _report(request, trials, begun)
     write_best(run.out / "best.json", report, replace(run.recipe, **report.best))
     draw(run.out, trials, report.select)
     return report

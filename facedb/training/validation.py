@@ -21,6 +21,7 @@ from facedb.training.samplers import Blocks, another_photo, draw_pairs
 from facedb.types import Embeddings, Pixels
 
 PUBLISHED_THRESHOLD: Final = 0.5
+LESS_IS_BETTER: Final = frozenset({"eer", "cross_photo_eer"})
 _POSITIVES, _NEGATIVES = 50_000, 200_000
 _BLOCK = 1024
 _SEED = 20_240_601  # the same pairs whatever the run's seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from facedb.training.validation import Metrics
+from facedb.training.validation import LESS_IS_BETTER, Metrics
 
 PEOPLE: Final = 20
 """How many people, at least, are asked before anything is said."""
@@ -44,7 +44,7 @@ def judge(before: Metrics, after: Metrics, people: int, begin: str) -> Verdict:
 def _gain(name: str, before: float | None, after: float | None) -> float:
     if before is None or after is None:
         return 0.0
-    return round(before - after if name.endswith("eer") else after - before, 4)
+    return round(before - after if name in LESS_IS_BETTER else after - before, 4)
 
 
 def _words(worse: tuple[str, ...], better: tuple[str, ...], people: int, begin: str) -> str:
