@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facedb.device import Device
-from facedb.encoder import Encoder
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.training import checkpoint
@@ -31,13 +30,13 @@ from facedb.training.batches import Batch, Loader, draw, pictures_of, renewed
 from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
 from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
+from facedb.training.lessons import answers_of, teacher_of
 from facedb.training.losses import Seen
 from facedb.training.networks import begun_bundle, settled
-from facedb.training.precision import precision_of
-from facedb.training.recipes import Recipe, check, needs_teacher
+from facedb.training.recipes import Recipe, check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
-from facedb.training.teacher import Answers, Memory, Teacher, ask, open_teacher
+from facedb.training.teacher import Answers, Memory
 from facedb.training.validation import thumbnails, validate
 
 _logger = logging.getLogger("facedb")
@@ -62,8 +61,9 @@ def train(request: TrainRequest) -> TrainReport:
     _warn(faces, shared, recipe.sampler)
     _can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
-    teacher = _teacher(request, recipe, device)
-    answers = _answers(request, recipe, faces, teacher)
+    teacher = teacher_of(request, recipe, device)
+    asking = _telling(request, "asking the teacher")
+    answers = answers_of(request, recipe, faces, teacher, asking)
     memory = None
     if teacher is not None and answers is None:
         memory = Memory(teacher, pictures_of(faces), "hints" in recipe.loss)
@@ -151,59 +151,6 @@ def _can_select(recipe: Recipe, proof: Faces) -> None:
             "needs people with two pictures, or two photos, or more pairs; add some, name another "
             "--val, or take --select same_photo_rank1"
         )
-
-
-def _teacher(request: TrainRequest, recipe: Recipe, device: str) -> Teacher | None:
-    if not needs_teacher(recipe):
-        return None
-    if not recipe.teacher:
-        raise InputError(f"--loss {recipe.loss}: name the teacher with --teacher")
-    teacher = open_teacher(recipe.teacher, device, precision_of(recipe.precision, device))
-    dim = teacher.encoder.dim
-    if dim != recipe.dim and "distillation" in recipe.loss:
-        way = f"take another, or --loss relational: {recipe.begin} has {recipe.dim}"
-        raise InputError(
-            f"the teacher's embeddings have length {dim}: {way if recipe.begin else f'--dim {dim}'}"
-        )
-    if _asks_afresh(recipe):
-        _shares_pictures(request, recipe, teacher.encoder)
-    if "hints" in recipe.loss and teacher.look is None:
-        raise InputError(f"--loss {recipe.loss}: only an .onnx teacher shows its feature map")
-    return teacher
-
-
-def _asks_afresh(recipe: Recipe) -> bool:
-    """Whether pictures are made that the teacher cannot be asked about beforehand."""
-    return bool(recipe.mix or recipe.bend)
-
-
-def _shares_pictures(request: TrainRequest, recipe: Recipe, teacher: Encoder) -> None:
-    """A teacher that is asked about new pictures sees the student's, before they are distorted."""
-    why = "--mix and --bend show the teacher the student's own pictures"
-    if teacher.input_size != recipe.size:
-        way = (
-            "take another, or --mix 0 --bend 0" if recipe.begin else f"--size {teacher.input_size}"
-        )
-        raise InputError(f"{why}, and it takes {teacher.input_size}: {way}")
-    if (request.detector == "whole") != (teacher.alignment == "whole"):
-        aligned = "--detector bundled, or none for crops aligned already"
-        way = "--detector whole" if teacher.alignment == "whole" else aligned
-        raise InputError(f"{why}, and it takes no photos cut by {request.detector}: {way}")
-    if not recipe.clean_teacher:
-        raise InputError(f"{why}, clean: leave --no-clean-teacher out, or take --mix 0 --bend 0")
-
-
-def _answers(
-    request: TrainRequest, recipe: Recipe, faces: Faces, teacher: Teacher | None
-) -> Answers | None:
-    """What the teacher says of the photos, unless it is to be asked about each new picture."""
-    if teacher is None or _asks_afresh(recipe):
-        return None
-    own = request.teacher_detector is None or recipe.teacher == recipe.begin
-    spec = request.detector if own else request.teacher_detector
-    detector = open_detector(spec, teacher.encoder.input_size)
-    progress = _telling(request, "asking the teacher")
-    return ask(teacher.encoder, faces, detector, recipe.clean_teacher, progress)
 
 
 def _telling(request: TrainRequest, words: str) -> Progress | None:
