@@ -33,7 +33,7 @@ def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     card["quality"]["unrecognisable"] = 0.0
     (folder / "encoder.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facedb.encoder.open.BUNDLED", folder)
+        patch.setattr("facedb.encoder.bundle.BUNDLED", folder)
         yield
 
 
