@@ -43,6 +43,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "with-hints": {"loss": "distillation+0.1*contrastive+0.3*hints"},
     "with-blur": {"blur": 3},
     "with-cosface": {"loss": "distillation+0.1*contrastive+0.02*cosface"},
+    "triplet": {"loss": "distillation+0.5*triplet", "sampler": "pk", "batch_size": 128},
     "patch-4": {"network_options": "patch_size=4,act_layer=relu,ls_init_value=None"},
 }
 FIGURES = ("cross_photo_rank1", "cross_photo_auc", "cross_photo_tar_at_far_1e-3")
