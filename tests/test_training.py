@@ -770,12 +770,27 @@ def test_the_encoder_begun_from_teaches_what_it_says_of_the_same_crops(
         people, tmp_path / "run", begin=trained.encoder, loss="distillation", augment="none",
         clean_teacher=False, learning_rate=1e-12, epochs=1,
     )  # fmt: skip
-    # Whoever names a detector for teachers names none for the network's own former self.
-    report = train(replace(made, teacher_detector=str(tmp_path / "nowhere.onnx")))
+    report = train(made)
     assert report.recipe.teacher == trained.encoder
     with (tmp_path / "run" / "log.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) < 1e-3
+    with pytest.raises(InputError, match="nowhere"):
+        train(replace(made, out=tmp_path / "other", teacher_detector=str(tmp_path / "nowhere")))
+
+
+def test_a_teacher_is_shown_what_it_knows(people: Path, tmp_path: Path) -> None:
+    """One of faces sees faces, though the student sees whole photos: here there are none."""
+    for person in ("a", "b"):
+        (tmp_path / "grey" / person).mkdir(parents=True)
+        for shade in (60, 120):
+            grey = np.full((160, 160, 3), shade + (person == "b"), np.uint8)
+            Image.fromarray(grey).save(tmp_path / "grey" / person / f"{shade}.png")
+    asked = request(tmp_path / "grey", tmp_path / "run", loss="distillation", teacher="bundled")
+    asked = replace(asked, val=people / "val", detector="whole")
+    with pytest.raises(InputError, match="the teacher's detector found no face"):
+        train(asked)
+    train(replace(asked, teacher_detector="none"))
 
 
 def test_another_encoder_at_the_same_place_is_not_gone_on_from(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from crops import people_folder
 from PIL import Image
 
 from facedb.cli.train import train_command
+from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
 from facedb.training.loop import train
 from facedb.training.networks import settled
@@ -94,6 +96,8 @@ def test_a_search_goes_on_to_the_number_of_trials_in_all(tmp_path: Path) -> None
 
     with pytest.raises(InputError, match="begun with epochs 1, not 2"):
         tune(TuneRequest(training(tmp_path, epochs=2), trials=4))
+    with pytest.raises(InputError, match="begun with teacher_detector None, not whole"):
+        tune(TuneRequest(replace(run, teacher_detector="whole"), trials=4))
 
 
 def test_the_command_trains_the_recipe(tmp_path: Path) -> None:
@@ -128,6 +132,9 @@ def test_trials_stand_beside_the_encoder_that_they_begin_from(tmp_path: Path) ->
     fields = {name: value for name, value in given.items() if name in asdict(made)}
     again = recipe(given["recipe_name"], {n: v for n, v in fields.items() if v is not None})
     assert settled(again) == settled(replace(made, **report.best))
+    shutil.copytree(BUNDLED, first.encoder, dirs_exist_ok=True)
+    with pytest.raises(InputError, match="begun with the encoder of --begin"):
+        tune(TuneRequest(replace(run, recipe=made), trials=2))
 
 
 def test_another_file_in_the_place_of_the_search_is_refused(tmp_path: Path) -> None:

@@ -66,9 +66,8 @@ def _data_options(command: _F) -> _F:
         ),
         click.option(
             "--teacher-detector",
-            envvar="FACEDB_DETECTOR",
-            help="What cuts the teacher's crops, without --mix and --bend  [default: "
-            "FACEDB_DETECTOR, else --detector]",
+            help="What cuts the teacher's crops, without --mix and --bend  [default: --detector; "
+            "bundled for a teacher of faces where that is whole, whole for one of whole photos]",
         ),
         click.option(
             "--workers",

@@ -68,7 +68,14 @@ def answers_of(
     """What the teacher says of the photos, unless it is to be asked about each new picture."""
     if teacher is None or _asks_afresh(recipe):
         return None
-    own = request.teacher_detector is None or recipe.teacher == recipe.begin
-    spec = request.detector if own else request.teacher_detector
+    spec = request.teacher_detector or _usual(request.detector, teacher.encoder)
     detector = open_detector(spec, teacher.encoder.input_size)
     return ask(teacher.encoder, faces, detector, recipe.clean_teacher, progress)
+
+
+def _usual(detector: str, teacher: Encoder) -> str:
+    """What cuts photos as the teacher knows them: what cuts the student's, if of the same kind."""
+    of_faces = teacher.alignment != "whole"
+    if of_faces == (detector != "whole"):
+        return detector
+    return "bundled" if of_faces else "whole"

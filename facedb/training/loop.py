@@ -32,7 +32,7 @@ from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
 from facedb.training.lessons import answers_of, teacher_of
 from facedb.training.losses import Seen
-from facedb.training.networks import begun_bundle, settled
+from facedb.training.networks import decides, settled
 from facedb.training.recipes import Recipe, check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
@@ -179,13 +179,9 @@ class _Run:
         self.step_rows: list[tuple[int, float, float]] = []
         self.best, self.best_epoch = float("-inf"), 0
         self.file = request.out / "checkpoint.pt"
-        self.belongs = asdict(recipe) | {
-            "photos": digest_of([*faces.digests, *proof.digests]),
-            "detector": request.detector,
-            "teacher_detector": request.teacher_detector,
+        self.belongs = decides(request, recipe) | {
+            "photos": digest_of([*faces.digests, *proof.digests])
         }
-        if recipe.begin:
-            self.belongs["begun from"] = begun_bundle(recipe).fingerprint
         self._restore()
 
     def go(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_weights
 from facedb.errors import EncoderError, InputError
 from facedb.training.recipes import Recipe, needs_teacher
+from facedb.training.request import TrainRequest
 
 
 def settled(recipe: Recipe) -> Recipe:
@@ -106,6 +107,20 @@ def _value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def decides(request: TrainRequest, recipe: Recipe) -> dict[str, Any]:
+    """What two runs on the same photos must share to come to the same: name -> value.
+
+    Raises:
+        EncoderError: there is no bundle to begin from.
+    """
+    same = asdict(recipe) | {
+        "detector": request.detector,
+        "teacher_detector": request.teacher_detector,
+    }
+    begun = {"the encoder of --begin": begun_bundle(recipe).fingerprint} if recipe.begin else {}
+    return same | begun
 
 
 def begun_bundle(recipe: Recipe) -> Bundle:

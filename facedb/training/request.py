@@ -54,7 +54,8 @@ class TrainRequest:
         val: a folder per person to validate on.
         device: where.
         detector: "whole" photos, "none" for crops, or a model file.
-        teacher_detector: what cuts the teacher's crops; None takes `detector`.
+        teacher_detector: what cuts the teacher's crops; None takes `detector`, or where that
+            cuts faces and the teacher knows whole photos, or the other way round, what it knows.
         workers: processes that prepare photos; 0 is the process itself.
         after_epoch: called with each row of the log; what it raises ends the run.
         progress: called with what is done, and with its done and total.

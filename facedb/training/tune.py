@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.training.loop import train
+from facedb.training.networks import decides
 from facedb.training.recipes import Recipe
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.trials import (
@@ -147,7 +148,7 @@ def _pin(study: optuna.Study, request: TuneRequest) -> None:
         InputError: the folder's search was begun on other photos or with other options.
     """
     run = request.training
-    same = asdict(run.recipe) | {"data": str(run.data.resolve()), "detector": run.detector}
+    same = decides(run, run.recipe) | {"data": str(run.data.resolve())}
     same["val"] = str(run.val.resolve()) if run.val else ""
     for name in _space(run.recipe):
         del same[name]
