@@ -821,6 +821,15 @@ def test_what_the_encoder_begun_from_decides_is_no_option(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_for_another_network_does_not_begin_from_an_encoder(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(people), "--out", str(tmp_path / "run"), "--begin", "bundled"]
+    assert run([*words, "--recipe", "efficientnet-siamese"]) == 4
+    assert "its network is convnext_atto, the recipe's efficientnet_b0" in capsys.readouterr()[1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_blur_trains_ships_and_is_begun_from(people: Path, tmp_path: Path) -> None:
     report = train(request(people, tmp_path / "run", blur=3, epochs=1))
     bundle = read_bundle(Path(report.encoder))

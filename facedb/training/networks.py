@@ -24,9 +24,15 @@ def settled(recipe: Recipe) -> Recipe:
 
     Raises:
         EncoderError: timm has no model of the name, or there is no bundle.
+        InputError: the recipe was made for another network than the bundle's.
     """
     if recipe.begin:
         card = begun_bundle(recipe).card
+        if recipe.network not in (Recipe().network, card.architecture):
+            raise InputError(
+                f"--begin {recipe.begin}: its network is {card.architecture}, the recipe's "
+                f"{recipe.network}; leave --begin out, or take --recipe own"
+            )
         options = ",".join(f"{name}={value}" for name, value in card.options.items())
         return replace(
             recipe,
