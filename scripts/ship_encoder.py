@@ -68,23 +68,30 @@ def card_of(run: Path) -> dict[str, Any]:
     return card
 
 
-def progress(runs: Sequence[Path], before: dict[str, Any]) -> dict[str, Any]:
-    """How well the people held out are told apart, by pictures seen, and before the first."""
+def begun_from(run: Path) -> dict[str, str] | None:
+    """Name and weights of the encoder that a run began from; None where those were random."""
+    found: dict[str, str] | None = card_of(run)["training"].get("begun_from")
+    return found
+
+
+def progress(runs: Sequence[Path], bundled: dict[str, Any]) -> dict[str, Any]:
+    """How well the people held out are told apart, by pictures seen.
+
+    Beside them the bundled encoder's figures, where the first run began from it.
+    """
     rows: list[dict[str, float]] = []
     minutes = 0.0
     for run in runs:
         epochs, seen = epochs_of(run), rows[-1]["images"] if rows else 0
         minutes += sum(epochs[0]["images"] / row["images_per_second"] / 60 for row in epochs)
         rows += [row | {"images": seen + row["images"]} for row in epochs]
-    held = before["measured"]["held_out_people"]
-    begun = {
-        "name": before["name"],
-        "auc": held.get("cross_photo_auc", held.get("auc")),
-        "images": before["training"]["images_seen"],
-    }
-    begun["rank1"] = held.get("cross_photo_rank1", held.get("rank1"))
-    recipes = [recipe_of(run) for run in runs]
-    return {"recipes": recipes, "begun_from": begun, "minutes": minutes, "epochs": rows}
+    found = {"recipes": [recipe_of(run) for run in runs], "minutes": minutes, "epochs": rows}
+    if (begun_from(runs[0]) or {}).get("weights") != bundled["weights_sha256"]:
+        return found
+    held = bundled["measured"]["held_out_people"]
+    begun = {"name": bundled["name"], "images": bundled["training"]["images_seen"]}
+    begun |= {figure: held[f"cross_photo_{figure}"] for figure in ("auc", "rank1")}
+    return found | {"begun_from": begun}
 
 
 def draw(result: dict[str, Any], file: Path) -> None:
@@ -117,7 +124,8 @@ def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     }
     if len(runs) > 1:
         training["recipes_before"] = [recipe_of(each) for each in runs[:-1]]
-    training["begun_from"] = card_of(runs[0])["training"].get("begun_from")
+    if begun := begun_from(runs[0]):
+        training["begun_from"] = begun
     metrics = json.loads((runs[-1] / "metrics.json").read_text())
     card["measured"] = {"held_out_people": {"n": metrics["n"], **metrics["encoder"]}}
     return card | {"name": name, "training": training}
