@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -615,6 +615,29 @@ def test_another_process_sees_each_commit(tmp_path: Path) -> None:
     writer.publish()
     add(writer, people(1, 1, seed=41), ["z"], "newer")
     assert_equals_brute_force(reader)
+
+
+def test_whoever_comes_while_a_gallery_is_made_finds_none_or_a_whole_one(tmp_path: Path) -> None:
+    def wait_for(folder: Path) -> Pin:
+        while True:
+            try:
+                store = Store.open(folder)
+            except GalleryMissing:
+                continue
+            with store.reading():
+                return store.pin
+
+    def make(folder: Path) -> Pin:
+        with closing(Gallery.create(folder, PIN)) as gallery:
+            return gallery.store.pin
+
+    with ThreadPoolExecutor(4) as pool:
+        for n in range(30):
+            folder = tmp_path / str(n)
+            waiting = [pool.submit(wait_for, folder) for _ in range(2)]
+            making = [pool.submit(make, folder) for _ in range(2)]
+            assert {future.result() for future in waiting + making} == {PIN}
+            assert [file.name for file in folder.iterdir() if "gallery.sqlite" not in file.name] == []
 
 
 def test_two_writers_and_several_readers_at_once(tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def place(file: str) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
+def put_in_place(made: Path, file: Path) -> None:
+    """Move a whole store to where it belongs, unless there is one."""
+    try:
+        os.link(made, file)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        if not file.exists():
+            made.replace(file)
+
+
 def new_engine(folder: Path) -> sa.Engine:
     """An engine that makes the file when there is none."""
     uri = _uri(folder)

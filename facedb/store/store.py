@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
@@ -31,6 +32,7 @@ from facedb.store.connection import (
     new_engine,
     open_engine,
     place,
+    put_in_place,
     translated,
 )
 from facedb.store.lookups import Lookups, pin_of
@@ -74,13 +76,25 @@ class Store(Lookups):
 
     @classmethod
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
-        """Make an empty store in `folder`; of two that race, the first wins and both open it."""
+        """Make an empty store in `folder`, or open the one that is there.
+
+        It is made aside and comes whole: of two that race, the first wins and both open it.
+        """
         if not holds_store(folder) and folder.exists() and not folder.is_dir():
             raise GalleryError(f"{folder}: is a file; a gallery is a folder, name another with -g")
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".making-", dir=folder) as aside:
+                cls._make(Path(aside), pin, index_kind)
+                put_in_place(Path(aside, FILE_NAME), folder / FILE_NAME)
         except OSError as error:
-            raise GalleryError(f"{folder}: cannot make this folder: {error.strerror}") from error
+            raise GalleryError(
+                f"{folder}: cannot make a gallery here: {error.strerror}; name another with -g"
+            ) from error
+        return cls.open(folder)
+
+    @staticmethod
+    def _make(folder: Path, pin: Pin, index_kind: str) -> None:
         engine = new_engine(folder)
         row = {
             "id": 1,
@@ -96,10 +110,9 @@ class Store(Lookups):
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             metadata.create_all(connection)
-            if connection.execute(sa.select(gallery_table.c.id)).first() is None:
-                connection.execute(sa.insert(gallery_table), row)
+            connection.execute(sa.insert(gallery_table), row)
             connection.commit()
-        return cls(folder, engine, writable=True)
+        engine.dispose()
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -123,8 +136,8 @@ class Store(Lookups):
         except (GalleryError, sa.exc.NoResultFound) as error:
             if isinstance(error, sa.exc.NoResultFound) or "no such table" in str(error):
                 raise GalleryDamaged(
-                    f"{folder / FILE_NAME}: not a facedb store, or one whose making was cut "
-                    "short; delete the folder and index again"
+                    f"{folder / FILE_NAME}: not a facedb store; name another gallery with -g, or "
+                    "move this file away and index again"
                 ) from error
             raise
 
