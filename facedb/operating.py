@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -53,7 +55,7 @@ def operating(store: Store | None, encoder: Encoder, aggregation: Aggregation) -
         people = store.count_people()
         point = Measurements(store).operating_point(aggregation)
         if point is not None:
-            _warn_when_grown(point, people)
+            _warn_when_grown(point, people, store.folder)
             curve = StrangerCurve(point.distances, point.shares, point.strangers)
             return Operating(point.threshold, curve, point)
     return shipped(encoder, people, aggregation)
@@ -80,13 +82,15 @@ def shipped(
     )
 
 
-def _warn_when_grown(point: OperatingPoint, people: int) -> None:
+def _warn_when_grown(point: OperatingPoint, people: int, folder: Path) -> None:
     if people > GROWN * point.people:
         _logger.warning(
             "the threshold was calibrated on %s people and there are %s now: expect up to %.1f %% "
-            "of strangers to be accepted instead of %.1f %%; calibrate again: facedb calibrate",
+            "of strangers to be accepted instead of %.1f %%; calibrate again: facedb calibrate "
+            "STRANGERS -g %s",
             f"{point.people:,}",
             f"{people:,}",
             100 * expected_fpir(point.fpir, point.people, people),
             100 * point.fpir,
+            quote(str(folder)),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from facedb.encoder import Encoder
 from facedb.enrollment import COMMIT_SECONDS, Progress, new_template, unusable
@@ -48,7 +49,8 @@ def reencode(
             changes when there is one.
 
     Raises:
-        InputError: photos are missing or show no face any more, and `drop_missing` is not set.
+        InputError: photos are missing or show no face any more, and `drop_missing` is not set;
+            or not one template would be left.
     """
     began = time.monotonic()
     failed: dict[int, Refusal] = {}
@@ -58,7 +60,7 @@ def reencode(
             store, [template for template in waiting if template.template_id not in failed]
         )
         failed |= _encode_all(store, encoder, detector, pin, todo, progress)
-        if failed and not drop_missing:
+        if failed and (not drop_missing or len(failed) == store.count()):
             raise InputError(_refused(failed, store))
         with store.writing() as writer:
             done = writer.change_encoder(pin, list(failed))
@@ -116,9 +118,14 @@ def _reason(template: StoredTemplate, result: Encoded) -> str | None:
 def _refused(failed: dict[int, Refusal], store: Store) -> str:
     shown = [f"\n  {refusal.path}: {refusal.reason}" for refusal in list(failed.values())[:10]]
     more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
+    if len(failed) == store.count():
+        which = f"not one of {len(failed)} templates can"
+        way = "is a drive not mounted? Bring the files back"
+    else:
+        which = f"{len(failed)} of {store.count()} templates cannot"
+        drop = f"facedb gallery reencode -g {quote(str(store.folder))} --drop-missing"
+        way = f"bring the files back, or drop these templates, with the same options: {drop}"
     return (
-        f"{store.folder}: {len(failed)} templates cannot be made anew, and nothing was changed:"
-        + "".join(shown)
-        + more
-        + "\nbring the files back, or drop these templates: facedb gallery reencode --drop-missing"
+        f"{store.folder}: {which} be made anew, and nothing was changed:"
+        f"{''.join(shown)}{more}\n{way}"
     )

@@ -346,4 +346,5 @@ def test_made_anew_a_calibration_is_said_to_be_gone(
     with facedb.open(db.folder) as again:
         again.calibrate(strangers(tmp_path / "strangers", 30), 0.1)
     assert run(anew) == 0
-    assert "the calibration was of the old templates" in capsys.readouterr().err
+    again_by = f"old templates: facedb calibrate STRANGERS -g {db.folder}"
+    assert again_by in capsys.readouterr().err

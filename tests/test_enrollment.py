@@ -622,6 +622,14 @@ def test_reencode_drops_changed_photos_and_whoever_has_none_left(db: FaceDB, pho
     assert names(db) == {"Person 1": 1, **{f"Person {n}": 2 for n in range(2, 6)}}
 
 
+def test_photos_that_are_all_gone_are_not_dropped(db: FaceDB, photos: Path) -> None:
+    db.index_folder(photos)
+    photos.rename(photos.with_name("elsewhere"))
+    with pytest.raises(InputError, match=r"not one of 12 templates can[\s\S]*drive not mounted"):
+        db.reencode(drop_missing=True)
+    assert sum(names(db).values()) == 12
+
+
 def test_reencoding_twice_reads_the_photos_twice(db: FaceDB, photos: Path) -> None:
     db.index_folder(photos)
     db.reencode()

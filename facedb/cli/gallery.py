@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from shlex import quote
 
 import click
 
@@ -54,7 +55,8 @@ def check_command(options: Shared) -> int:
     else:
         click.echo("\n".join(wrong) if wrong else "sound")
     if wrong:
-        click.echo(f"mend the index: facedb gallery rebuild -g {options.gallery}", err=True)
+        rebuild = f"facedb gallery rebuild -g {quote(options.gallery)}"
+        click.echo(f"mend the index: {rebuild}", err=True)
     return 5 if wrong else 0
 
 
@@ -101,7 +103,8 @@ def reencode_command(options: Shared, drop_missing: bool) -> None:
     for refusal in report.dropped:
         click.echo(f"dropped: {refusal.path}: {refusal.reason}", err=True)
     if calibrated is not None:
-        click.echo("the calibration was of the old templates: facedb calibrate STRANGERS", err=True)
+        again = f"facedb calibrate STRANGERS -g {quote(options.gallery)}"
+        click.echo(f"the calibration was of the old templates: {again}", err=True)
     words = f"{options.gallery}: {counted(report.reencoded, 'template')} made anew"
     click.echo(as_json("reencode", report) if options.as_json else words)
 

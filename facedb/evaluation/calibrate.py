@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def calibrate(
     if len(enrolled.names) < 2:
         raise InputError(
             f"{gallery.folder}: {len(enrolled.names)} people are enrolled; a threshold is measured "
-            "on a gallery of two or more: facedb index DIR"
+            f"on a gallery of two or more: facedb index DIR -g {quote(str(gallery.folder))}"
         )
     if strangers is None or eyes is None:
         trial, left_out = _held_out(enrolled, aggregation), 0
