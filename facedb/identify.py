@@ -139,9 +139,15 @@ class FaceDB(Opened):
         templates = store.templates() if name is None else self.people.show(name).templates
         return doubts(self.gallery, templates, self._usual().threshold)
 
-    def remove(self, name: str) -> int:
-        """Remove a person for good; returns how many templates went. UnknownIdentity."""
-        return self.people.remove(name).templates
+    def remove(self, name: str, photos: Paths | None = None) -> int:
+        """Remove a person for good, or some of their photos; returns how many templates went.
+
+        Raises:
+            UnknownIdentity, InputError (one of `photos` is none of theirs; nothing is removed).
+        """
+        if photos is None:
+            return self.people.remove(name).templates
+        return self.people.remove_photos(name, as_paths(photos)).templates
 
     def identify(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -126,11 +127,46 @@ class People:
             # Of whom every photo was refused, only the names of files are stored.
             removed = 0 if person is None else writer.remove_identity(person.identity_id)
             writer.forget_files(sorted(paths))
+        return self._swept(name if person is None else person.name, removed, paths)
+
+    def remove_photos(self, name: str, photos: Iterable[str | os.PathLike[str]]) -> Removal:
+        """Remove some photos of a person for good: templates, vectors, index entries, file names.
+
+        Whoever has none left is enrolled no more.
+
+        Args:
+            photos: files that are remembered as theirs, enrolled or left out, or copies of them.
+
+        Raises:
+            UnknownIdentity, InputError (one is no photo of theirs; nothing is removed).
+        """
+        store = self._gallery.store
+        with self._gallery.writing() as writer:
+            person = self._find(name)
+            files = store.files_of([person.name, *person.aliases])
+            enrolled = {template.sha256 for template in store.templates_of(person.identity_id)}
+            doomed: set[str] = set()
+            paths: set[str] = set()
+            for photo in photos:
+                row = files.get(os.path.abspath(photo))
+                digest = _digest(photo) if row is None else row.sha256
+                if row is not None:
+                    paths.add(row.path)
+                elif digest not in enrolled:
+                    raise self._not_theirs(os.fspath(photo), person)
+                if digest in enrolled:
+                    doomed.add(digest)
+            paths.update(*store.paths_of(sorted(doomed)).values())
+            writer.forget_files(sorted(paths))
+            removed = writer.remove_orphans(sorted(doomed))
+        return self._swept(person.name, removed, paths)
+
+    def _swept(self, name: str, removed: int, paths: Iterable[str]) -> Removal:
+        """What was removed, once neither the index file nor the log holds it any more."""
         if not self._gallery.settle():
             self._gallery.store.empty_log()
         folders = {os.path.dirname(path) for path in paths if os.path.exists(path)}
-        whom = name if person is None else person.name
-        return Removal(whom, removed, tuple(sorted(folders)))
+        return Removal(name, removed, tuple(sorted(folders)))
 
     def _files(self, name: str, person: Person | None) -> set[str]:
         """Every remembered file of a person, or of a name under which nobody is enrolled."""
@@ -154,6 +190,12 @@ class People:
             raise self._unknown(name)
         return person
 
+    def _not_theirs(self, photo: str, person: Person) -> InputError:
+        return InputError(
+            f"{photo}: no photo of {person.name} in {self._gallery.folder}; see: "
+            f"facedb people show {quote(person.name)} -g {self._gallery.folder}"
+        )
+
     def _unknown(self, name: str) -> UnknownIdentity:
         near = _nearest(name, self._gallery.store.names())
         see = "see" if near is None else f"did you mean {near}? See"
@@ -170,6 +212,15 @@ def checked_name(name: str) -> str:
     if not name.isprintable():
         raise InputError(f"{name!r}: a name is one line of printable characters")
     return _composed(name)
+
+
+def _digest(photo: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes; "" where it cannot be read."""
+    try:
+        with open(photo, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _composed(text: str) -> str:

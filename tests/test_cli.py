@@ -8,6 +8,7 @@ import io
 import json
 import os
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -386,6 +387,25 @@ def test_remove_asks_by_the_persons_own_name(
     answers.append("n")
     assert run(["people", "remove", "Nobody", "-g", gallery]) == 1
     assert "remove Nobody and all that is theirs (0 templates)?" in asked[2]
+
+
+def test_a_photo_enrolled_as_the_wrong_person_becomes_the_right_ones(
+    gallery: str, photos: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = str(photos / "Person 0" / "0000.png")
+    assert run(["enroll", "Ada", photo, "-g", gallery]) == 4
+    said = capsys.readouterr().err.splitlines()[-1]
+    remove = shlex.join(["facedb", "people", "remove", "Person 0", photo, "-g", gallery])
+    assert said == f"if it is not Person 0: {remove}"
+    asked: list[str] = []
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: asked.append(text) or "y")
+    assert run(shlex.split(remove)[1:]) == 0
+    assert "remove 1 photo of Person 0 (who has 2 templates)?" in asked[0]
+    assert capsys.readouterr().out == "removed 1 template of Person 0\n"
+    assert run(["enroll", "Ada", photo, "-g", gallery]) == 0
+    assert run(["people", "remove", "Ada", photo, photo, "--yes", "-g", gallery]) == 0
+    assert run(["people", "remove", "Person 0", photo, "--yes", "-g", gallery]) == 4
+    assert "no photo of Person 0" in capsys.readouterr().err
 
 
 def test_enroll_nobody_or_somebody_nearly_named(

@@ -417,6 +417,38 @@ def test_remove_says_which_folders_would_enroll_again(
         db.remove("Nobody")
 
 
+def test_single_photos_of_a_person_are_removed_for_good(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
+    db.index_folder(photos)
+    first, second = sorted((photos / "Person 0").iterdir())
+    elsewhere = shutil.copy(first, tmp_path / "copy of one.png")
+    with pytest.raises(InputError, match=r"0001.png: no photo of Person 1 .* people show"):
+        db.remove("Person 1", [photos / "Person 1" / "0000.png", second])
+    assert names(db) == {f"Person {n}": 2 for n in range(6)}
+    # By a copy of it, and what was enrolled from it goes with every file of it.
+    removal = db.people.remove_photos("Person 0", [elsewhere])
+    assert (removal.templates, removal.folders) == (1, (str(photos / "Person 0"),))
+    assert [template.photo for template in db.people.show("Person 0").templates] == [str(second)]
+    contents = b"".join(file.read_bytes() for file in db.folder.iterdir())
+    assert str(first).encode() not in contents
+    assert db.gallery.check() == []
+    # It is free to be somebody else's; and with the last one the person goes.
+    assert db.enroll("Ada", [first]).enrolled == 1
+    second.unlink()
+    assert db.remove("Person 0", second) == 1
+    assert "Person 0" not in names(db)
+
+
+def test_a_photo_that_was_left_out_is_forgotten_by_its_name(db: FaceDB, photos: Path) -> None:
+    broken = photos / "Person 0" / "broken.jpg"
+    broken.write_bytes(b"")
+    db.index_folder(photos)
+    assert db.remove("Person 0", broken) == 0
+    assert db.people.show("Person 0").refused == ()
+    assert names(db)["Person 0"] == 2
+
+
 def test_unknown_names_are_guessed_and_people_sorted_without_case(
     db: FaceDB, tmp_path: Path
 ) -> None:

@@ -78,7 +78,20 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
         merge = f"facedb people merge {quote(name)} {quote(other)}"
         click.echo(f"{name} is new beside {other}; if they are one person: {merge}", err=True)
     nothing = report.enrolled + report.duplicates == 0
-    return _show(options, report, strict or nothing)
+    code = _show(options, report, strict or nothing)
+    _say_how_to_free(options, report)
+    return code
+
+
+def _say_how_to_free(options: Shared, report: IndexReport) -> None:
+    """What to type first where a photo is enrolled as somebody else."""
+    from facedb.enrollment import SAME_PHOTO
+
+    theirs = [item for item in report.refused if item.reason.startswith(SAME_PHOTO)]
+    if theirs:
+        owner = theirs[0].reason.removeprefix(SAME_PHOTO)
+        remove = f"facedb people remove {quote(owner)} {quote(theirs[0].path)}"
+        click.echo(f"if it is not {owner}: {remove} -g {quote(options.gallery)}", err=True)
 
 
 def _way_out(folder: str, report: IndexReport) -> str:

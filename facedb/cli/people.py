@@ -111,13 +111,17 @@ def merge_command(options: Shared, name: str, into: str) -> None:
 
 @people_command.command("remove")
 @click.argument("name")
+@click.argument("photos", nargs=-1, metavar="[PHOTO]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @shared
-def remove_command(options: Shared, name: str, yes: bool) -> int:
-    """Remove NAME for good: vectors, index entries, file names, aliases. Photos stay.
+def remove_command(options: Shared, name: str, photos: tuple[str, ...], yes: bool) -> int:
+    """Remove NAME for good: vectors, index entries, file names, aliases. Files stay where they are.
+
+    With PHOTO, only what was enrolled from these files, as `facedb people show` lists them.
 
     \b
       facedb people remove "Ada Lovelace" --yes
+      facedb people remove "Ada Lovelace" photos/ada/blurred.jpg
     """
     with options.open() as db:
         found = db.people.find(name)
@@ -125,13 +129,17 @@ def remove_command(options: Shared, name: str, yes: bool) -> int:
             own = name if found is None else found.name
             whom = name if own == name else f"{own}, to whom {name} leads,"
             held = counted(0 if found is None else found.templates, "template")
-            if not _confirmed(f"remove {whom} and all that is theirs ({held})?"):
-                click.echo("nobody was removed", err=True)
+            what = f"{whom} and all that is theirs ({held})"
+            if photos:
+                what = f"{counted(len(photos), 'photo')} of {own} (who has {held})"
+            if not _confirmed(f"remove {what}?"):
+                click.echo("nothing was removed" if photos else "nobody was removed", err=True)
                 return 1
-        removal = db.people.remove(name)
+        removal = db.people.remove_photos(name, photos) if photos else db.people.remove(name)
     for folder in removal.folders:
         click.echo(f"{folder} still holds their photos; enrolled again, they are back", err=True)
-    words = f"removed {removal.name}: {counted(removal.templates, 'template')}"
+    held = counted(removal.templates, "template")
+    words = f"removed {held} of {removal.name}" if photos else f"removed {removal.name}: {held}"
     click.echo(as_json("remove", removal) if options.as_json else words)
     return 0
 
