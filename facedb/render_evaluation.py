@@ -32,6 +32,11 @@ def evaluation_text(report: EvaluationReport) -> str:
         lines += ["", distortion_table(report.distortions)]
     if report.lfw is not None:
         lines += ["", *_lfw_lines(report.lfw)]
+    if report.unused:
+        lines.append(
+            f"nobody here is enrolled in {report.unused}, which was not searched: each photo was "
+            "among the others. How many of them it accepts: --strangers"
+        )
     lines += _not_enrolled_lines(report)
     lines += _left_out_lines(report)
     return "\n".join(lines)
@@ -48,7 +53,9 @@ def _plain_words(report: EvaluationReport) -> str:
         elif least > 1:
             words = f"with the right person among the {least} nearest"
         photos = counted(report.mated, "photo")
-        parts.append(f"of {photos} of people enrolled, {round(right * report.mated):,} {words}")
+        alone = report.protocol == "leave-one-out"
+        whose = "whose person has others here" if alone else "of people enrolled"
+        parts.append(f"of {photos} {whose}, {round(right * report.mated):,} {words}")
     if report.fpir is not None:
         photos = counted(report.non_mated, "photo")
         named = round(report.fpir * report.non_mated)
@@ -84,7 +91,7 @@ def _threshold_lines(report: EvaluationReport) -> list[str]:
 
 def _dir_lines(report: EvaluationReport) -> list[str]:
     if not report.dir:
-        few = "no DIR: an FPIR of 10 % needs 30 different strangers"
+        few = "too few strangers to set a threshold by: 30 people, for an FPIR of 10 %"
         return [few] if report.mated else []
     held = report.strangers == "held out"
     whose = "people held out in turn" if held else "non-mated probes"

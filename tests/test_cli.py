@@ -590,7 +590,7 @@ def test_evaluate_says_it_in_plain_words_and_names_who_is_not_enrolled(
     command = ["evaluate", str(val), "-g", str(tmp_path / "none"), "--detector", "none"]
     assert run([*command, "--encoder", str(bare)]) == 0
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first == "of 2 photos of people enrolled, 2 nearest to the right person"
+    assert first == "of 2 photos whose person has others here, 2 nearest to the right person"
     assert run([*command, "--encoder", str(bare), "--k", "5"]) == 0
     assert "2 with the right person among the 5 nearest\n" in capsys.readouterr().out
 
@@ -647,7 +647,7 @@ def test_evaluate_writes_a_row_a_probe_for_papers(
     report = only_json(capsys)
     assert report["seed"] == 3
     assert report["split_sha256"] == hashlib.sha256(split.read_bytes()).hexdigest()
-    assert run([*command[:-1], str(tmp_path / "no" / "scores.csv")]) == 4
+    assert run([*command[:-1], str(file / "scores.csv")]) == 4
     assert "scores.csv: cannot be written" in capsys.readouterr().err
 
 
@@ -683,6 +683,31 @@ def test_evaluate_leaves_one_out_when_nobody_is_enrolled(
     assert report["rank"] == {"1": 1.0, "5": 1.0, "10": 1.0}
     assert (report["tpir"], report["fpir"]) == (1.0, 1.0)
     assert run([*command, "--k", "0"]) == 2
+
+
+def test_evaluate_counts_strangers_whom_the_gallery_accepts(
+    gallery: str, tmp_path: Path, capsys: Output
+) -> None:
+    """Two of three strangers look like Person 0: the gallery takes them in, at a distance of 0."""
+    looks = {"A": 0, "B": 0, "C": 50}
+    for name, seed in looks.items():
+        for number in range(2):
+            pixels = scene(48, 48, seed)
+            pixels[number, 0] ^= 1  # another photo
+            save(tmp_path / "strangers" / name / f"{number}.png", pixels)
+    command = ["evaluate", str(tmp_path / "strangers"), "-g", gallery, "-t", "0.1"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("of 6 photos whose person has others here, ")
+    assert f"nobody here is enrolled in {gallery}, which was not searched" in out
+    assert run([*command, "--strangers"]) == 0
+    out = capsys.readouterr().out
+    assert "of 6 photos of strangers, 4 given a name" in out
+    assert "not searched" not in out
+    assert run([*command, "--strangers", "--json"]) == 0
+    report = only_json(capsys)
+    assert (report["protocol"], report["identities"], report["fpir"]) == ("gallery", 6, 4 / 6)
+    assert run(["evaluate", str(tmp_path / "strangers"), "-g", "none", "--strangers"]) == 5
 
 
 def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
@@ -784,7 +809,7 @@ def test_a_reader_that_goes_away(gallery: str, photos: Path) -> None:
 def test_figures_outlive_a_file_that_cannot_be_written(tmp_path: Path, capsys: Output) -> None:
     gallery = ["-g", str(tmp_path / "g")]
     assert run(["index", str(SAMPLE / "train"), *gallery]) == 0
-    scores = str(tmp_path / "nowhere" / "scores.csv")
+    scores = str(tmp_path / "g" / "gallery.sqlite" / "scores.csv")
     assert run(["evaluate", str(SAMPLE / "val"), *gallery, "--scores", scores]) == 4
     printed = capsys.readouterr()
     assert "of 48 photos of people enrolled, 48 named rightly" in printed.out

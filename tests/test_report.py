@@ -91,21 +91,31 @@ def test_no_faces_and_no_names(folder: Path, tmp_path: Path, capsys: Output) -> 
     assert read(page).points_to == []
     assert "Person" not in page
     assert "shows no faces" in page
-    assert run([*command, "--report", str(tmp_path / "no" / "page.html")]) == 4
+    assert run([*command, "--report", str(tmp_path / "new" / "page.html"), "--no-faces"]) == 0
+    assert (tmp_path / "new" / "page.html").read_text(encoding="utf-8") == page
+    capsys.readouterr()
+    assert run([*command, "--report", str(file / "page.html")]) == 4
     assert "cannot be written" in capsys.readouterr().err
 
 
 def test_the_worst_come_first(folder: Path, tmp_path: Path) -> None:
     db = facedb.open(tmp_path / "none", CROPS)
     _, trial = run_evaluation(db, str(folder), EvaluationOptions((1,)))
-    (strangers, held), (confused, mistakes) = worst_mistakes(trial, 0.4)
+    (strangers, held), (confused, mistakes), (_, missed) = worst_mistakes(trial, 0.4)
+    assert missed == []
     assert strangers.startswith("Strangers accepted")
     assert [mistake.distance for mistake in held] == sorted(mistake.distance for mistake in held)
     assert all(mistake.distance <= 0.4 for mistake in held)
     assert confused == "Taken for somebody else"
     names = [str(trial.probes.names[mistake.row]) for mistake in mistakes]
     assert names[0] == "<b>Odd & Co"
-    assert str(trial.enrolled.names[mistakes[0].rival]) == "Person 2"
+    assert str(trial.enrolled.names[mistakes[0].beside]) == "Person 2"
+    own = trial.outcome.own[trial.mated & (trial.outcome.ranks == 1)]
+    limit = float(np.median(own))
+    words, missed = worst_mistakes(trial, limit)[2]
+    assert words == "Not identified"
+    assert [mistake.distance for mistake in missed] == sorted(own[own > limit], reverse=True)[:8]
+    assert all(mistake.beside == trial.owners[mistake.row] for mistake in missed)
 
 
 def test_a_photo_that_is_gone_is_said_to_be(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from facedb.render import as_json
 from facedb.render_evaluation import calibration_text
 
 
-@click.command("calibrate")
+@click.command("calibrate", short_help="Set the threshold by photos of strangers.")
 @click.argument("strangers", metavar="[STRANGERS]", required=False)
 @click.option(
     "--fpir",

@@ -23,7 +23,7 @@ class _Ranks(click.ParamType[tuple[int, ...]]):
         return tuple(sorted({int(part) for part in parts}))
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Identify the photos of DIR, and count how many are right.")
 @click.argument("folder", metavar="DIR")
 @click.option(
     "-k",
@@ -42,6 +42,11 @@ class _Ranks(click.ParamType[tuple[int, ...]]):
     "is there, take them from it.",
 )
 @click.option("--seed", type=int, help="Of the draw  [default: each person's first photo]")
+@click.option(
+    "--strangers",
+    is_flag=True,
+    help="Search the gallery though nobody in DIR is enrolled: how many strangers does it accept?",
+)
 @click.option("--force", is_flag=True, help="Take photos that the encoder was trained on, too.")
 @click.option("--keep", is_flag=True, help="Keep the probes' embeddings in the gallery.")
 @click.option("--report", "page", metavar="FILE.html", help="Write a page with curves, too.")
@@ -56,6 +61,7 @@ def evaluate_command(
     ks: tuple[int, ...],
     split: str | None,
     seed: int | None,
+    strangers: bool,
     force: bool,
     keep: bool,
     page: str | None,
@@ -65,7 +71,8 @@ def evaluate_command(
     """Identify every photo of DIR, which holds a folder per person, and count.
 
     A photo of an enrolled person is a mated probe, any other a non-mated one. When nobody in DIR
-    is enrolled, each photo is searched among the others. Photos of the gallery are left out.
+    is enrolled, each photo is searched among the others, or with --strangers in the gallery all
+    the same. Photos of the gallery are left out.
 
     DIR may bring its own gallery: gallery/, probe/ and unknown/, or train/ and val/; or be LFW
     with its pairs.txt. Photos named distortion/NAME_KIND.jpg are counted apart, by kind.
@@ -78,7 +85,7 @@ def evaluate_command(
     """
     from facedb.evaluation.protocol import EvaluationOptions, run_evaluation
 
-    chosen = EvaluationOptions(ks, split, seed, force, keep)
+    chosen = EvaluationOptions(ks, split, seed, force, keep, strangers)
     with options.open() as db, progress_bar("evaluating") as progress:
         options.say_if_missing(db)
         report, trial = run_evaluation(db, folder, chosen, progress)

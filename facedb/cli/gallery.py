@@ -24,7 +24,7 @@ def gallery_command() -> None:
     """
 
 
-@gallery_command.command("info")
+@gallery_command.command("info", short_help="What it holds, and the terms of its encoder.")
 @shared
 def info_command(options: Shared) -> None:
     """What the gallery holds, and what its encoder is and may be used for.
@@ -37,7 +37,7 @@ def info_command(options: Shared) -> None:
     click.echo(as_json("gallery", info) if options.as_json else gallery_text(info))
 
 
-@gallery_command.command("check")
+@gallery_command.command("check", short_help="Read every byte, and say what is wrong.")
 @shared
 def check_command(options: Shared) -> int:
     """Read every byte of the store and the index file, and compare them.

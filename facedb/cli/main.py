@@ -33,6 +33,7 @@ _COMMANDS = {
 }
 
 
+_BEGIN_ANEW = frozenset(("query", "compare", "evaluate", "calibrate"))
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _PATIENCE = 2.0  # seconds after a Ctrl-C in which another says nothing new
 
@@ -123,7 +124,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except FacedbError as error:
         return _say(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; what was committed is kept: run the same command to go on", 1)
+        return _say(_interrupted(sys.argv[1:] if arguments is None else arguments), 1)
     except BrokenPipeError:  # the reader has gone
         _close_output()
         return 1
@@ -135,6 +136,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         fault = f"{type(error).__name__}: {error}"
         return _say(f"this is a fault in facedb: {fault} (FACEDB_DEBUG=1 shows where)", 1)
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    goes_on = not _BEGIN_ANEW.intersection(arguments[:1])
+    kept = "; what was committed is kept: run the same command to go on"
+    return "interrupted" + kept * goes_on
 
 
 def _close_output() -> None:

@@ -122,7 +122,7 @@ def train_command(options: Shared, recipe_name: str, **values: Any) -> int:
     return 0
 
 
-@click.command("tune")
+@click.command("tune", short_help="Search at random for a better recipe of training.")
 @_data_options
 @_out_option("facedb.tune")
 @click.option(

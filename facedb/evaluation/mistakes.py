@@ -26,16 +26,22 @@ _SIDE = 112
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A probe that was answered wrongly: the probe's row, whom it was near, and by how much."""
+    """A probe that was answered wrongly: its row, beside whom it is shown, and how far they are.
+
+    That is whom it was taken for, or its own person where that one was too far away.
+    """
 
     row: int
-    rival: int
+    beside: int
     distance: float
     words: str
 
 
 def worst_mistakes(trial: Trial, threshold: float | None) -> list[tuple[str, list[Mistake]]]:
-    """The worst first: strangers nearest to somebody, and people taken for somebody else."""
+    """The worst first: strangers nearest to somebody, and people taken for somebody else.
+
+    With a threshold also people who were nearest to themselves, and too far away.
+    """
     outcome = trial.outcome
     near = (
         outcome.other
@@ -46,8 +52,15 @@ def worst_mistakes(trial: Trial, threshold: float | None) -> list[tuple[str, lis
     confused = _first(np.where(trial.mated & (outcome.ranks != 1), outcome.other, np.inf))
     accepted = "Strangers nearest to somebody" if threshold is None else "Strangers accepted"
     held = " (their person taken out of the gallery)" if trial.held_out else ""
-    groups = [(accepted + held, strangers), ("Taken for somebody else", confused)]
-    return [(words, [_mistake(trial, row) for row in rows.tolist()]) for words, rows in groups]
+    groups = [
+        (accepted + held, [_taken(trial, row) for row in strangers.tolist()]),
+        ("Taken for somebody else", [_taken(trial, row) for row in confused.tolist()]),
+    ]
+    if threshold is not None:
+        missed = trial.mated & (outcome.ranks == 1) & (outcome.own > threshold)
+        far = _first(np.where(missed, -outcome.own, np.inf))
+        groups.append(("Not identified", [_missed(trial, row) for row in far.tolist()]))
+    return groups
 
 
 def _first(distances: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -55,7 +68,12 @@ def _first(distances: NDArray[np.float64]) -> NDArray[np.int64]:
     return order[np.isfinite(distances[order])]
 
 
-def _mistake(trial: Trial, row: int) -> Mistake:
+def _missed(trial: Trial, row: int) -> Mistake:
+    own, distance = int(trial.owners[row]), float(trial.outcome.own[row])
+    return Mistake(row, own, distance, f"{trial.enrolled.names[own]}, {distance:.3f}")
+
+
+def _taken(trial: Trial, row: int) -> Mistake:
     rival = int(trial.outcome.rival[row])
     name, other = str(trial.probes.names[row]), str(trial.enrolled.names[rival])
     words = f"{name} taken for {other}, {trial.outcome.other[row]:.3f}"
@@ -71,7 +89,7 @@ def mistakes_html(trial: Trial, threshold: float | None, faces: bool) -> list[st
         return [*lines, "<p class='pale'>Left out of this page: it shows no faces.</p>"]
     groups = [(words, found) for words, found in worst_mistakes(trial, threshold) if found]
     if not groups:
-        return [*lines, "<p>None: nobody was taken for somebody else.</p>"]
+        return [*lines, "<p>None.</p>"]
     for words, mistakes in groups:
         lines.append(f"<h3>{escape(words)}</h3><div class='mistakes'>")
         lines += [_mistake_html(trial, mistake) for mistake in mistakes]
@@ -81,7 +99,7 @@ def mistakes_html(trial: Trial, threshold: float | None, faces: bool) -> list[st
 
 def _mistake_html(trial: Trial, mistake: Mistake) -> str:
     probe = _picture(trial.probes.paths[mistake.row], trial.probes.boxes[mistake.row])
-    rows = np.flatnonzero(trial.enrolled.owners == mistake.rival)
+    rows = np.flatnonzero(trial.enrolled.owners == mistake.beside)
     change = trial.enrolled.vectors[rows] - trial.probes.vectors[mistake.row]
     nearest = int(rows[np.argmin(np.einsum("nd,nd->n", change, change))])
     rival = _picture(*trial.enrolled.photo_of(nearest))

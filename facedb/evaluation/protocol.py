@@ -51,6 +51,8 @@ class EvaluationReport:
         non_mated: probes of strangers.
         failures_to_acquire_mated, failures_to_acquire_non_mated: how many of these show no face
             or cannot be read.
+        unused: the user's gallery where it was not searched, since nobody of the folder is enrolled
+            in it; else "".
         not_enrolled: where the gallery is the user's, the names of the folders whose photos are
             non-mated; meant: for those the enrolled name that looks like it, where one does, of as
             many as can be compared in a second.
@@ -90,6 +92,7 @@ class EvaluationReport:
     non_mated: int
     failures_to_acquire_mated: int
     failures_to_acquire_non_mated: int
+    unused: str
     not_enrolled: tuple[str, ...]
     meant: dict[str, str]
     rank: dict[int, float]
@@ -129,6 +132,7 @@ class EvaluationOptions:
         seed: of the draw; None enrolls the first photo of each person, or takes what is stored.
         force: take photos for probes that the encoder was trained on.
         keep: keep the probes' embeddings in the gallery, so that doing it again is quick.
+        strangers: search the user's gallery though nobody of the folder is enrolled in it.
     """
 
     ks: Sequence[int] = (1, 5, 10)
@@ -136,6 +140,7 @@ class EvaluationOptions:
     seed: int | None = None
     force: bool = False
     keep: bool = False
+    strangers: bool = False
 
 
 def evaluate(
@@ -160,6 +165,10 @@ def run_evaluation(
     """As `evaluate`, with options, and with the search itself for a report to draw."""
     began = time.monotonic()
     layout = layout_of(folder)
+    if options.strangers and (options.split is not None or layout.protocol != "gallery"):
+        raise InputError(
+            f"--strangers: {folder} brings a gallery of its own; leave one or the other out"
+        )
     if options.seed is not None and options.split is None and layout.protocol != "lfw":
         raise InputError(f"--seed {options.seed}: nothing is drawn here; give --split FILE too")
     aggregation = db.settings.aggregation
@@ -183,6 +192,7 @@ def run_evaluation(
         non_mated=int((~trial.mated).sum()),
         failures_to_acquire_mated=int((trial.mated & ~trial.probes.shown).sum()),
         failures_to_acquire_non_mated=int((~trial.mated & ~trial.probes.shown).sum()),
+        unused=found.unused,
         not_enrolled=unknown,
         meant=_meant(unknown, trial.enrolled),
         rank=figures.ranks(trial, options.ks),
@@ -233,12 +243,16 @@ def _untrained(db: FaceDB, probes: Samples) -> tuple[Samples, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Searched:
-    """A search, by which protocol, how many photos were left out as enrolled, what drew it."""
+    """A search, by which protocol, how many photos were left out as enrolled, what drew it.
+
+    And the gallery that was not searched.
+    """
 
     trial: Trial
     protocol: str
     left_out: int = 0
     split: Split | None = None
+    unused: str = ""
 
 
 def _search(
@@ -255,11 +269,12 @@ def _search(
     if layout.protocol == "folders":
         trial = run_trial(enrolled_from(_clean(gallery)), clean, aggregation)
         return _Searched(trial, "folders")
-    known = tried_in(db.gallery.store) if db.exists else None
-    if layout.protocol == "gallery" and known is not None and _anybody(known, probes):
+    known = tried_in(db.gallery.store) if db.exists or options.strangers else None
+    if known is not None and (options.strangers or _anybody(known, probes)):
         return _in_gallery(db, known, clean, layout.folder)
     trial = run_trial(enrolled_from(clean), clean, aggregation, held_out=True)
-    return _Searched(trial, "leave-one-out")
+    unused = "" if known is None else str(db.folder)
+    return _Searched(trial, "leave-one-out", unused=unused)
 
 
 def _in_gallery(db: FaceDB, known: Enrolled, clean: Samples, folder: str) -> _Searched:

@@ -68,6 +68,7 @@ def write_report(report: EvaluationReport, trial: Trial, file: str, *, faces: bo
     """
     page = _page(report, trial, faces)
     try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}") from error

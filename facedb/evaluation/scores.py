@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from facedb.errors import InputError
 from facedb.evaluation.trial import Trial
@@ -24,6 +25,7 @@ def write_scores(trial: Trial, threshold: float | None, file: str) -> None:
         InputError: the file cannot be written.
     """
     try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         with open(file, "w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(COLUMNS)
