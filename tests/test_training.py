@@ -36,6 +36,7 @@ from facedb.errors import EncoderError, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
 from facedb.photos import load_photo, walk_people
+from facedb.render import training_text
 from facedb.training.ahead import ahead
 from facedb.training.batches import Loader, draw, pictures_of, renewed
 from facedb.training.blends import bent, blended, crossed, exaggerated, patched
@@ -754,8 +755,23 @@ def test_training_says_whether_the_encoder_became_better_than_before(
     assert few["verdict"].startswith("Too few people to tell whether it is better than before: 4;")
 
 
+def test_the_text_shows_the_encoder_begun_from_between_the_two(trained: TrainReport) -> None:
+    said = training_text(trained)
+    assert "before" not in said
+    begun = dict.fromkeys(trained.metrics, 0.1234)
+    said = training_text(replace(trained, begun=begun, verdict="Said."))
+    (row,) = [line for line in said.splitlines() if "across photos: AUC" in line]
+    auc = (trained.metrics, begun, trained.thumbnail)
+    shown = [f"{100 * (figures['cross_photo_auc'] or 0):.2f}" for figures in auc]
+    assert [cell for cell in row.replace("%", "").split() if cell[0].isdigit()] == shown
+    assert "Said." in said.splitlines()
+
+
 def test_the_recipe_for_people_of_ones_own_goes_on_from_the_bundled_encoder() -> None:
     made = settled(recipe("own"))
+    assert made.loss == "distillation+0.5*triplet"
+    assert (made.sampler, made.select) == ("pk", "cross_photo_auc")
+    assert (made.augment, made.distort) == ("jitter", 0.4)
     card = read_bundle(BUNDLED).card
     assert (made.network, made.size, made.dim) == (card.architecture, card.input_size, card.dim)
     assert usual_detector(made) == "bundled"
@@ -793,17 +809,50 @@ def test_a_teacher_is_shown_what_it_knows(people: Path, tmp_path: Path) -> None:
     train(replace(asked, teacher_detector="none"))
 
 
+@pytest.mark.parametrize("part", ["begin", "teacher"])
 def test_another_encoder_at_the_same_place_is_not_gone_on_from(
-    trained: TrainReport, people: Path, tmp_path: Path
+    part: str, trained: TrainReport, people: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "encoder"
     shutil.copytree(trained.encoder, place)
-    made = request(people, tmp_path / "run", begin=str(place), epochs=1)
+    from_it = {"begin": {"begin": str(place)}, "teacher": {"teacher": str(place)}}[part]
+    made = request(people, tmp_path / "run", loss="distillation", epochs=1, **from_it)
     first = train(made)
-    shutil.rmtree(place)
+    # The same one elsewhere is the same.
+    moved = place.rename(tmp_path / "moved")
+    again = replace(made.recipe, **{part: str(moved)})
+    assert train(replace(made, recipe=again)).metrics == first.metrics
     shutil.copytree(first.encoder, place)
-    with pytest.raises(InputError, match="of another run"):
+    with pytest.raises(InputError, match=f"of another run .*{part} was"):
         train(made)
+
+
+@pytest.mark.parametrize("part", ["begin", "teacher"])
+def test_no_run_writes_over_the_encoder_that_it_goes_on_from(
+    part: str, trained: TrainReport, people: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.encoder, tmp_path / "run" / "encoder")
+    from_it = {part: str(tmp_path / "elsewhere" / ".." / "run" / "encoder")}
+    (tmp_path / "elsewhere").mkdir()
+    made = request(people, tmp_path / "run", loss="distillation", epochs=1, **from_it)
+    with pytest.raises(InputError, match=f"--{part} .*write its encoder over it"):
+        train(made)
+    assert (
+        read_bundle(tmp_path / "run" / "encoder").card.name
+        == read_bundle(Path(trained.encoder)).card.name
+    )
+    with pytest.raises(EncoderError, match=r"did you mean .*run.encoder\?"):
+        train(request(people, tmp_path / "next", begin=str(tmp_path / "run"), epochs=1))
+
+
+def test_an_encoder_of_faces_is_not_judged_on_whole_photos(
+    people: Path, trained: TrainReport, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = request(people, tmp_path / "run", begin=trained.encoder, epochs=1)
+    report = train(replace(made, detector="whole"))
+    assert "take --detector bundled" in caplog.text
+    assert report.verdict == "Before, it knew other pictures than --detector whole cuts."
+    assert (report.worse, report.better) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -818,6 +867,8 @@ def test_what_the_encoder_begun_from_decides_is_no_option(
     words = ["train", str(people), "--out", str(tmp_path / "run"), "--begin", trained.encoder]
     assert run([*words, option]) == 4
     assert f"{option.split('=')[0]}: --begin {trained.encoder}" in capsys.readouterr()[1]
+    assert run([*words[:-2], "--recipe", "own", option]) == 4
+    assert f"{option.split('=')[0]}: --recipe own" in capsys.readouterr()[1]
     assert not (tmp_path / "run").exists()
 
 
@@ -946,6 +997,9 @@ def test_without_validation_folder_a_tenth_of_the_people_is_drawn(
         ({"optimizer": "nothing"}, "no such optimizer"),
         ({"loss": "distillation"}, "--teacher"),
         ({"select": "luck"}, "--select luck"),
+        ({"select": "cross_photo_eer"}, "--select cross_photo_eer: take .*auc"),
+        ({"sampler": "pk", "cross_photo": 0.5}, "--cross-photo 0.5: --sampler pk"),
+        ({"teacher": "bundled"}, "--teacher bundled: asked by nothing"),
         ({"cross_photo": -0.5}, "--cross-photo -0.5"),
         ({"warmup": 3.0, "epochs": 2}, "--warmup 3.0"),
         ({"seed": -1}, "--seed -1"),

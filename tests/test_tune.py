@@ -133,7 +133,7 @@ def test_trials_stand_beside_the_encoder_that_they_begin_from(tmp_path: Path) ->
     again = recipe(given["recipe_name"], {n: v for n, v in fields.items() if v is not None})
     assert settled(again) == settled(replace(made, **report.best))
     shutil.copytree(BUNDLED, first.encoder, dirs_exist_ok=True)
-    with pytest.raises(InputError, match="begun with the encoder of --begin"):
+    with pytest.raises(InputError, match="begun with begin"):
         tune(TuneRequest(replace(run, recipe=made), trials=2))
 
 

@@ -88,7 +88,7 @@ def read_bundle(folder: Path) -> Bundle:
     except (KeyError, TypeError, ValueError) as error:
         raise EncoderError(f"{folder / CARD}: not a whole encoder card: {error!r}") from error
     for name, expected in digests.items():
-        if _sha256(folder / name) != expected:
+        if sha256_of(folder / name) != expected:
             raise EncoderError(
                 f"{folder / name}: damaged, or not the file of this card; fetch the bundle again"
             )
@@ -149,7 +149,8 @@ def _fingerprint(card: Card, weights: str) -> str:
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Hex digest of a file; EncoderError where it cannot be read."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS
+from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS, sha256_of
 from facedb.encoder.encoder import ramp, unit_rows
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.onnx import onnx_forward
@@ -57,8 +56,8 @@ def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any])
         whole = {
             "schema": SCHEMA,
             **card,
-            "weights_sha256": _sha256(new / WEIGHTS),
-            "graph_sha256": _sha256(new / GRAPH),
+            "weights_sha256": sha256_of(new / WEIGHTS),
+            "graph_sha256": sha256_of(new / GRAPH),
             "canonical": {"crop": "ramp", "embedding": [round(float(v), 5) for v in canonical]},
         }
         text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
@@ -153,7 +152,3 @@ def _torch_embedding(network: EncoderNetwork, crops: NDArray[np.uint8]) -> NDArr
     with torch.inference_mode():
         raw: NDArray[np.float32] = network(torch.from_numpy(crops)).numpy()
     return unit_rows(raw, raw.shape[1])
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -184,6 +184,12 @@ def apart(train: Faces, val: Faces) -> set[str]:
     return set(train.names) & set(val.names)
 
 
+def people_with_two(faces: Faces) -> int:
+    """How many people there are by two different photos or more."""
+    photos = np.unique(np.column_stack([faces.labels, faces.photos]), axis=0)
+    return int((np.bincount(photos[:, 0]) > 1).sum())
+
+
 def single_photos(faces: Faces) -> list[str]:
     """People of one picture: no positive pair, so that they serve as others only."""
     counts = np.bincount(faces.labels, minlength=len(faces.names))

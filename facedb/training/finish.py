@@ -17,8 +17,8 @@ from facedb.encoder.export import write_bundle
 from facedb.errors import DependencyMissing, InputError
 from facedb.faces import WITHOUT_FILE
 from facedb.strangers import people_needed
-from facedb.training.data import CLEAN, Faces
-from facedb.training.networks import begun_bundle, build, network_options
+from facedb.training.data import CLEAN, Faces, people_with_two
+from facedb.training.networks import begun_bundle, build, network_options, strange_to
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.teacher import embed
@@ -76,8 +76,13 @@ def finish(
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
     parameters = sum(weight.numel() for weight in network.parameters())
     caveat, verdict = calibrated_on.get("caveat", ""), Verdict()
-    if begun is not None:
-        verdict = judge(begun.metrics, validation.metrics, len(proof.names), recipe.begin)
+    if strange_to(recipe, request.detector):
+        verdict = Verdict(
+            words=f"Before, it knew other pictures than --detector {request.detector} cuts."
+        )
+    elif begun is not None:
+        people = people_with_two(proof)
+        verdict = judge(begun.metrics, validation.metrics, people, recipe.begin, seen=seen)
     done = Done(validation, thumbnail, begun, verdict, caveat, parameters)
     _write_metrics(out / "metrics.json", done, proof, seen)
     if request.draw:
@@ -141,7 +146,7 @@ def _terms(recipe: Recipe) -> str:
             if inherited != card.terms:
                 said += inherited.split(_AND_TERMS)
             elif inherited != own:
-                said.append(f"{inherited} ({card.name})")
+                said.append(f"{inherited or 'terms that its card does not say'} ({card.name})")
     return _AND_TERMS.join(dict.fromkeys(said))
 
 

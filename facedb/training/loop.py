@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facedb.device import Device
+from facedb.encoder.bundle import bundle_folder
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.training import checkpoint
@@ -32,12 +33,12 @@ from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
 from facedb.training.lessons import answers_of, teacher_of
 from facedb.training.losses import Seen
-from facedb.training.networks import decides, settled
+from facedb.training.networks import decides, settled, strange_to, usual_detector
 from facedb.training.recipes import Recipe, check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
 from facedb.training.teacher import Answers, Memory
-from facedb.training.validation import thumbnails, validate
+from facedb.training.validation import LESS_IS_BETTER, thumbnails, validate
 
 _logger = logging.getLogger("facedb")
 SAVE_EVERY = 120.0  # seconds that a kill may cost
@@ -55,6 +56,12 @@ def train(request: TrainRequest) -> TrainReport:
     began = time.monotonic()
     recipe = settled(request.recipe)
     check(recipe)
+    _spare(request.out, recipe)
+    if strange_to(recipe, request.detector):
+        _logger.warning(
+            "--begin %s knows other pictures than --detector %s cuts: take --detector %s",
+            recipe.begin, request.detector, usual_detector(recipe),
+        )  # fmt: skip
     device = resolved(request.device)
     faces, proof = _read(request, recipe)
     shared = apart(faces, proof)
@@ -112,6 +119,15 @@ def resolved(device: Device) -> str:
     return "cuda" if there and device != "cpu" else "cpu"
 
 
+def _spare(out: Path, recipe: Recipe) -> None:
+    """InputError where the run would write over the encoder that it begins or learns from."""
+    for option, spec in (("begin", recipe.begin), ("teacher", recipe.teacher)):
+        if spec and bundle_folder(spec).resolve() == (out / "encoder").resolve():
+            raise InputError(
+                f"--{option} {spec}: this run would write its encoder over it; name another --out"
+            )
+
+
 def _read(request: TrainRequest, recipe: Recipe) -> tuple[Faces, Faces]:
     entries, proof = folders(request.data, request.val, recipe.seed)
     detector = open_detector(request.detector, recipe.size)
@@ -143,8 +159,9 @@ def _warn(faces: Faces, shared: set[str], sampler: str) -> None:
 def _can_select(recipe: Recipe, proof: Faces) -> None:
     """Whether the validation photos can tell what the best epoch is picked by."""
     metrics = validate(thumbnails(proof.crops), proof).metrics
-    if recipe.select not in metrics:
-        raise InputError(f"--select {recipe.select}: take {', '.join(metrics)}")
+    able = [name for name in metrics if name not in LESS_IS_BETTER]
+    if recipe.select not in able:
+        raise InputError(f"--select {recipe.select}: take {', '.join(able)}")
     if metrics[recipe.select] is None:
         raise InputError(
             f"{proof.paths[0]} and the other validation photos cannot tell {recipe.select}: it "

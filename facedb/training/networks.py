@@ -9,7 +9,7 @@ from typing import Any
 
 import timm
 
-from facedb.encoder.bundle import Bundle, bundle_folder, read_bundle
+from facedb.encoder.bundle import CARD, Bundle, bundle_folder, read_bundle, sha256_of
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_weights
 from facedb.errors import EncoderError, InputError
@@ -65,6 +65,11 @@ def usual_detector(recipe: Recipe) -> str:
     return "bundled" if faces else "whole"
 
 
+def strange_to(recipe: Recipe, detector: str) -> bool:
+    """Whether the encoder begun from is shown whole photos and knows faces, or the other way."""
+    return bool(recipe.begin) and (detector == "whole") != (usual_detector(recipe) == "whole")
+
+
 def build(recipe: Recipe) -> EncoderNetwork:
     """The network with its first weights; random ones follow torch's seed.
 
@@ -118,15 +123,24 @@ def _value(text: str) -> Any:
 def decides(request: TrainRequest, recipe: Recipe) -> dict[str, Any]:
     """What two runs on the same photos must share to come to the same: name -> value.
 
+    Encoders count by what they are, and not by where they lie.
+
     Raises:
         EncoderError: there is no bundle to begin from.
     """
-    same = asdict(recipe) | {
+    return asdict(recipe) | {
+        "begin": _known_by(recipe.begin),
+        "teacher": _known_by(recipe.teacher),
         "detector": request.detector,
         "teacher_detector": request.teacher_detector,
     }
-    begun = {"the encoder of --begin": begun_bundle(recipe).fingerprint} if recipe.begin else {}
-    return same | begun
+
+
+def _known_by(spec: str) -> str:
+    """Fingerprint of a bundle, sha256 of a file, or the name of anything else."""
+    if spec and (bundle_folder(spec) / CARD).is_file():
+        return read_bundle(bundle_folder(spec)).fingerprint
+    return sha256_of(Path(spec)) if Path(spec).is_file() else spec
 
 
 def begun_bundle(recipe: Recipe) -> Bundle:
@@ -135,4 +149,11 @@ def begun_bundle(recipe: Recipe) -> Bundle:
     Raises:
         EncoderError: there is none.
     """
-    return read_bundle(bundle_folder(recipe.begin))
+    folder = bundle_folder(recipe.begin)
+    if not (folder / CARD).is_file():
+        inside = folder / "encoder"
+        meant = f"did you mean {inside}?" if (inside / CARD).is_file() else "such as RUN/encoder"
+        raise EncoderError(
+            f"--begin {recipe.begin}: no encoder bundle; take bundled, or a folder, {meant}"
+        )
+    return read_bundle(folder)

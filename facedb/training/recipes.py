@@ -182,6 +182,10 @@ def check(recipe: Recipe) -> None:
         raise _refused("warmup", recipe.warmup, f"it must end before the {recipe.epochs} epochs do")
     if not (0 <= recipe.mix <= 1 and 0 <= recipe.bend <= 0.2):
         raise InputError("--mix lies in [0, 1], --bend in [0, 0.2]")
+    if recipe.sampler == "pk" and recipe.cross_photo != -1:
+        raise _refused("cross_photo", recipe.cross_photo, "--sampler pk draws no pairs")
+    if recipe.teacher and not needs_teacher(recipe):
+        raise _refused("teacher", recipe.teacher, "asked by nothing; add distillation to --loss")
     if "hints" in recipe.loss and not (recipe.mix or recipe.bend):
         raise InputError("--loss hints: they are given of new pictures; add --mix or --bend")
     if recipe.mix and not needs_teacher(recipe):

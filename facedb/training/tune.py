@@ -19,7 +19,7 @@ import numpy as np
 
 from facedb.errors import DependencyMissing, InputError, TrainingError
 from facedb.training.loop import train
-from facedb.training.networks import decides
+from facedb.training.networks import decides, settled
 from facedb.training.recipes import Recipe
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.trials import (
@@ -84,7 +84,7 @@ def tune(request: TuneRequest) -> TuneReport:
         attributes = (trial.user_attrs for trial in _ended(study))
         begun = next((of["begun"] for of in attributes if "begun" in of), None)
     report = _report(request, trials, begun)
-    write_best(run.out / "best.json", report, replace(run.recipe, **report.best))
+    write_best(run.out / "best.json", report, settled(replace(run.recipe, **report.best)))
     draw(run.out, trials, report.select)
     return report
 

@@ -8,7 +8,7 @@ from typing import Final
 from facedb.training.validation import LESS_IS_BETTER, Metrics
 
 PEOPLE: Final = 20
-"""How many people, at least, are asked before anything is said."""
+"""How many people with two photos, at least, must be asked for words."""
 _FIGURES: Final = {
     "cross_photo_auc": "AUC",
     "cross_photo_eer": "EER",
@@ -24,8 +24,8 @@ class Verdict:
     """What became of the figures that no threshold decides.
 
     Attributes:
-        worse, better: names of figures, in the digits that are shown.
-        words: the same as a sentence; of fewer than PEOPLE people, that they cannot tell.
+        worse, better: names of figures that differ when shown as percentages of two digits.
+        words: the same as a sentence, or why these photos cannot tell.
     """
 
     worse: tuple[str, ...] = ()
@@ -33,26 +33,39 @@ class Verdict:
     words: str = ""
 
 
-def judge(before: Metrics, after: Metrics, people: int, begin: str) -> Verdict:
-    """Compare the figures of an encoder with those of `begin`, on the same photos of people."""
+def judge(before: Metrics, after: Metrics, people: int, begin: str, *, seen: bool) -> Verdict:
+    """Compare the figures of an encoder with those of `begin`, on the same photos.
+
+    Args:
+        before, after: the figures.
+        people: how many people the photos show by two different ones, or more.
+        begin: what names the encoder begun from.
+        seen: whether people among them were trained on.
+    """
     gains = {name: _gain(name, before[name], after[name]) for name in _FIGURES}
     worse = tuple(name for name, gain in gains.items() if gain < 0)
     better = tuple(name for name, gain in gains.items() if gain > 0)
-    return Verdict(worse, better, _words(worse, better, people, begin))
+    words = _words(worse, better, begin)
+    if people < PEOPLE:
+        words = (
+            "Too few people to tell whether it is better than before: "
+            f"{people} by two photos or more; name {PEOPLE} with --val."
+        )
+    elif seen:
+        words += (
+            " Of people whom it was trained on: of others it may be worse; name some with --val."
+        )
+    return Verdict(worse, better, words)
 
 
 def _gain(name: str, before: float | None, after: float | None) -> float:
     if before is None or after is None:
         return 0.0
-    return round(before - after if name in LESS_IS_BETTER else after - before, 4)
+    gain = round(after, 4) - round(before, 4)
+    return -gain if name in LESS_IS_BETTER else gain
 
 
-def _words(worse: tuple[str, ...], better: tuple[str, ...], people: int, begin: str) -> str:
-    if people < PEOPLE:
-        return (
-            f"Too few people to tell whether it is better than before: {people}; name {PEOPLE} or "
-            "more with --val."
-        )
+def _words(worse: tuple[str, ...], better: tuple[str, ...], begin: str) -> str:
     parts = [
         f"{word} than before, across photos, by {', '.join(_FIGURES[name] for name in names)}."
         for word, names in (("WORSE", worse), ("Better", better))
