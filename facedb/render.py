@@ -283,6 +283,7 @@ def training_text(report: TrainReport) -> str:
         *([report.verdict, ""] if report.verdict else []),
         f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
         *([f"          {report.caveat}"] if report.caveat else []),
+        "quality   not measured: faces that cannot be made out are enrolled and identified, too",
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: facedb index DIR --encoder {report.encoder}",
     ]
