@@ -70,6 +70,7 @@ def index_folder(
             "mounted? Nothing was removed; if they are to go, put any file there and prune again"
         )
     report = IndexReport.of(len(walk.entries), walk.skipped)
+    report.nested = _nested(walk, top)
     enroller = _Enroller(gallery, encoder, detector, report, known, replacing=True)
     enroller.run(_to_read(walk, known, report), progress)
     gone = vanished(walk, known)
@@ -85,6 +86,15 @@ def index_folder(
         add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
     report.refused.sort(key=lambda refusal: refusal.path)
     return _finished(report, gallery, threshold, began, since, enroller.made)
+
+
+def _nested(walk: PeopleWalk, top: str) -> str:
+    """The folder of the only person, where several folders in it hold the photos; else ""."""
+    if len({entry.identity for entry in walk.entries}) != 1:
+        return ""
+    parts = [os.path.relpath(entry.path, top).split(os.sep) for entry in walk.entries]
+    inside = {below[1] for below in parts if len(below) > 2} - {"distortion"}
+    return os.path.join(top, parts[0][0]) if len(inside) > 1 else ""
 
 
 def _to_read(walk: PeopleWalk, known: dict[str, FileRow], report: IndexReport) -> list[PersonPhoto]:

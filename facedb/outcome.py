@@ -53,6 +53,8 @@ class IndexReport:
         seconds: wall time.
         moved, with_two: of the refused, those that are enrolled as somebody else, and why.
         vanished: enrolled photos of the folder whose files are gone.
+        nested: the folder of the only person found, where several folders in it hold the photos,
+            as where people lie a level deeper than was meant; else "".
     """
 
     photos: int = 0
@@ -70,6 +72,7 @@ class IndexReport:
     moved: list[Moved] = field(default_factory=list)
     with_two: list[WithTwo] = field(default_factory=list)
     vanished: int = 0
+    nested: str = ""
 
     @classmethod
     def of(cls, photos: int, skipped: Iterable[Skipped]) -> IndexReport:

@@ -75,6 +75,13 @@ class People:
         wanted = _bare(name)
         return min((other for other in names if _bare(other) == wanted), default=None)
 
+    def all_alike(self) -> tuple[tuple[str, ...], ...]:
+        """People whose names are the same but for case, spaces and the like, as groups of names."""
+        groups: dict[str, list[str]] = {}
+        for person in self.list():
+            groups.setdefault(_bare(person.name), []).append(person.name)
+        return tuple(tuple(names) for names in groups.values() if len(names) > 1)
+
     def rename(self, name: str, new: str) -> Person:
         """Give a person another name; the old one stays as an alias, so that indexing the same
         folder again does not split them.

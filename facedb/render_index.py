@@ -43,6 +43,13 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
         + "".join(apart),
         f"{gallery}: {counted(report.people, 'person', 'people') if report.people else 'nobody'}",
     ]
+    if report.nested:
+        name = os.path.basename(report.nested)
+        remove = f"facedb people remove {quote(name)}{_named(gallery)}"
+        lines.append(
+            f"all photos are of one person, {name}; if the folders in {report.nested} are people: "
+            f"{remove}, then facedb index {quote(report.nested)}{_named(gallery)}"
+        )
     lines += _moves(report, gallery, folder)
     # Of all that is new a few are shown; the gallery knows the others.
     how = f"facedb people doubts{_named(gallery)} lists all"
@@ -122,7 +129,7 @@ def _moves(report: IndexReport, gallery: str, folder: str) -> list[str]:
 
 def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None) -> list[str]:
     """A line a photo that was left out, of which at most so many; other files by their kind."""
-    from facedb.photos.reasons import NOT_A_PHOTO, RAW_PHOTO
+    from facedb.photos.reasons import BAD_NAME, NO_PHOTOS, NOT_A_PHOTO, RAW_PHOTO, SYMLINK_LOOP
 
     photos: list[str] = []
     others: dict[tuple[str, str], list[str]] = {}
@@ -131,7 +138,8 @@ def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None
             suffix = os.path.splitext(item.path)[1].casefold()
             others.setdefault((item.reason, suffix), []).append(item.path)
         else:
-            photos.append(f"left out: {item.path}: {item.reason}")
+            folder = item.reason in (BAD_NAME, NO_PHOTOS, SYMLINK_LOOP)
+            photos.append(f"{'skipped' if folder else 'left out'}: {item.path}: {item.reason}")
     lines = photos if most is None else listed(photos, most, "")
     for (reason, suffix), paths in sorted(others.items()):
         if len(paths) > _FEW:

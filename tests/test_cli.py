@@ -816,6 +816,52 @@ def test_figures_outlive_a_file_that_cannot_be_written(tmp_path: Path, capsys: O
     assert scores in printed.err
 
 
+def test_one_level_too_low_is_said_though_others_are_enrolled(
+    gallery: str, photos: Path, capsys: Output
+) -> None:
+    assert run(["index", str(photos / "Person 1"), "-g", gallery]) == 4
+    err = capsys.readouterr().err
+    assert (
+        f"if this is a person's folder among others: facedb index {shlex.quote(str(photos))}" in err
+    )
+
+
+def test_one_level_too_high_is_said(tmp_path: Path, photos: Path, capsys: Output) -> None:
+    top, gallery = tmp_path / "top", str(tmp_path / "g")
+    top.mkdir()
+    photos.rename(top / "all of them")
+    command = ["-g", gallery, "--detector", "none"]
+    assert run(["index", str(top), *command]) == 0
+    out = capsys.readouterr().out
+    remove = f"facedb people remove 'all of them' -g {gallery}"
+    again = f"facedb index '{top / 'all of them'}' -g {gallery}"
+    assert f"if the folders in {top / 'all of them'} are people: {remove}, then {again}\n" in out
+    assert run([*shlex.split(remove)[1:], "--yes"]) == 0
+    assert run(shlex.split(again)[1:]) == 0
+    out = capsys.readouterr().out
+    assert "6 people" in out
+    assert "a person" not in out
+    # Folders inside one person's folder, of distorted copies, are that person's.
+    alone = tmp_path / "alone" / "Ada"
+    save(alone / "one.png", scene(48, 48, 90))
+    save(alone / "distortion" / "one_foggy.png", scene(48, 48, 91))
+    assert run(["index", str(tmp_path / "alone"), "-g", str(tmp_path / "h"), *command[2:]]) == 0
+    assert "of one person" not in capsys.readouterr().out
+
+
+def test_folders_whose_names_are_nearly_one(gallery: str, tmp_path: Path, capsys: Output) -> None:
+    for number, name in enumerate(("Ada L", "ada_l", "Bob")):
+        save(tmp_path / "more" / name / "a.png", scene(48, 48, 200 + number))
+    assert run(["index", str(tmp_path / "more"), "-g", gallery]) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "one person" in line]
+    assert said.startswith("'ada_l' stands beside 'Ada L'; ")
+    assert run(shlex.split(said.partition(": ")[2])[1:]) == 0
+    assert capsys.readouterr().out == "Ada L has 2 templates now; ada_l leads to them\n"
+    save(tmp_path / "more" / "ada_l" / "b.png", scene(48, 48, 210))
+    assert run(["index", str(tmp_path / "more"), "-g", gallery]) == 0
+    assert "one person" not in capsys.readouterr().err
+
+
 def test_pruning_everybody_is_no_error(tmp_path: Path, photos: Path, capsys: Output) -> None:
     command = ["index", str(photos), "-g", str(tmp_path / "g"), "--detector", "none"]
     assert run(command) == 0

@@ -49,8 +49,11 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
     """
     with options.open() as db, progress_bar("indexing") as progress:
         report = db.index_folder(folder, prune=prune, progress=progress)
+        alike = db.people.all_alike() if report.enrolled else ()
     code = _show(options, report, strict, folder)
-    if not report.people and not report.removed:
+    for name, other, *_ in alike:
+        click.echo(_beside(options, other, name), err=True)
+    if not report.removed and (not report.people or _loose(report)):
         raise InputError(f"{folder}: nobody was enrolled; {_way_out(folder, report)}")
     return code
 
@@ -75,12 +78,16 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
         other = db.people.alike(name) if db.exists else None
         report = db.enroll(name, photos, progress)
     if other is not None and report.enrolled:
-        merge = f"facedb people merge {quote(name)} {quote(other)}"
-        click.echo(f"{name} is new beside {other}; if they are one person: {merge}", err=True)
+        click.echo(_beside(options, name, other), err=True)
     nothing = report.enrolled + report.duplicates == 0
     code = _show(options, report, strict or nothing)
     _say_how_to_free(options, report)
     return code
+
+
+def _beside(options: Shared, name: str, other: str) -> str:
+    merge = f"facedb people merge {quote(name)} {quote(other)} -g {quote(options.gallery)}"
+    return f"{name!r} stands beside {other!r}; if they are one person: {merge}"
 
 
 def _say_how_to_free(options: Shared, report: IndexReport) -> None:
@@ -98,11 +105,22 @@ def _way_out(folder: str, report: IndexReport) -> str:
     from facedb.photos import reasons
 
     if any(refusal.reason == reasons.NO_PERSON for refusal in report.refused):
-        person = os.path.join(folder, "Mira", "...")
-        return f"make a folder per person: {person}, or: facedb enroll NAME {quote(folder)}"
+        person, top = os.path.join(folder, "Mira", "..."), os.path.dirname(os.path.abspath(folder))
+        return (
+            f"make a folder per person: {person}, or: facedb enroll NAME {quote(folder)}; if this "
+            f"is a person's folder among others: facedb index {quote(top)}"
+        )
     if report.photos:
         return "see above why each photo was left out"
     return "it holds no photos; index takes a folder that holds a folder of photos per person"
+
+
+def _loose(report: IndexReport) -> bool:
+    """Whether there are photos, and all of them lie outside a person's folder."""
+    from facedb.photos import reasons
+
+    loose = sum(refusal.reason == reasons.NO_PERSON for refusal in report.refused)
+    return 0 < loose == report.photos
 
 
 def _show(options: Shared, report: IndexReport, strict: bool, folder: str = "") -> int:
