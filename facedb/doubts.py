@@ -1,4 +1,4 @@
-"""Enrolled photos that are worth a look: poor, of several faces, or like somebody else."""
+"""What of the enrolled is worth a look: poor photos, several faces, somebody else's, two names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from facedb.gallery import Gallery
 from facedb.lookalikes import Lookalike, lookalikes
 from facedb.store import StoredTemplate
+from facedb.twice import Twice, enrolled_twice
 from facedb.types import Quality
 
 
@@ -31,6 +32,7 @@ class Doubts:
             the poorest first.
         lookalikes: photos that look like somebody else, and unlike their own person's other
             photos: a wrong folder, or a bystander who was larger; the likest first.
+        twice: people who look like one, under two names; the likest first.
         unknown: how many photos were enrolled before the gallery kept what tells the first two.
     """
 
@@ -38,6 +40,7 @@ class Doubts:
     several_faces: list[str]
     poor: list[PoorFace]
     lookalikes: list[Lookalike]
+    twice: list[Twice]
     unknown: int
 
 
@@ -60,11 +63,17 @@ def doubts(
         if one.quality is not None and one.quality.poor
     ]
     clear = {one.photo for one in looked_at} - {face.path for face in poor}  # poor ones say little
-    found = lookalikes(gallery, since, threshold) if threshold is not None and looked_at else []
+    found, twice = [], []
+    if threshold is not None and looked_at:
+        names = {one.identity for one in looked_at}
+        found = lookalikes(gallery, since, threshold)
+        pairs = enrolled_twice(gallery, since, threshold)
+        twice = [pair for pair in pairs if pair.name in names or pair.other in names]
     return Doubts(
         photos=len(looked_at),
         several_faces=[one.photo for one in looked_at if one.faces is not None and one.faces > 1],
         poor=sorted(poor, key=lambda face: face.quality.chance),
         lookalikes=[one for one in found if one.path in clear],
+        twice=twice,
         unknown=sum(one.faces is None for one in looked_at),
     )

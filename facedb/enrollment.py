@@ -176,7 +176,7 @@ def _finished(
         new = (one for one in gallery.store.templates(since) if one.sha256 in made)
         found = doubts(gallery, new, threshold(), since)
         report.several_faces, report.poor = found.several_faces, found.poor
-        report.lookalikes = found.lookalikes
+        report.lookalikes, report.twice = found.lookalikes, found.twice
     report.seconds = time.monotonic() - began
     return report
 

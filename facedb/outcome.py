@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from facedb.doubts import PoorFace
 from facedb.lookalikes import Lookalike
 from facedb.photos import Skipped, reasons
+from facedb.twice import Twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class IndexReport:
         people: identities enrolled now, in the whole gallery.
         refused: files and folders left out; the gallery remembers the files.
         skipped: how many of them are no photos, but other files and folders.
-        several_faces, poor, lookalikes: the `Doubts` about the new templates.
+        several_faces, poor, lookalikes, twice: the `Doubts` about the new templates.
         seconds: wall time.
         moved, with_two: of the refused, those that are enrolled as somebody else, and why.
         vanished: enrolled photos of the folder whose files are gone.
@@ -73,6 +74,7 @@ class IndexReport:
     with_two: list[WithTwo] = field(default_factory=list)
     vanished: int = 0
     nested: str = ""
+    twice: list[Twice] = field(default_factory=list)
 
     @classmethod
     def of(cls, photos: int, skipped: Iterable[Skipped]) -> IndexReport:

@@ -53,12 +53,12 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
     lines += _moves(report, gallery, folder)
     # Of all that is new a few are shown; the gallery knows the others.
     how = f"facedb people doubts{_named(gallery)} lists all"
-    return "\n".join(lines + _doubt_lines(report, SHOWN, how, pruned=bool(folder)))
+    return "\n".join(lines + _doubt_lines(report, gallery, SHOWN, how, pruned=bool(folder)))
 
 
 def doubts_text(doubts: Doubts, gallery: str) -> str:
     """Every enrolled photo that is worth a look, and why."""
-    lines = _doubt_lines(doubts, None, "", pruned=True)
+    lines = _doubt_lines(doubts, gallery, None, "", pruned=True)
     if doubts.unknown:
         older = counted(doubts.unknown, "photo was", "photos were")
         them = "it" if doubts.unknown == 1 else "them"
@@ -76,9 +76,18 @@ def _named(gallery: str) -> str:
 
 
 def _doubt_lines(
-    doubts: Doubts | IndexReport, most: int | None, how: str, *, pruned: bool
+    doubts: Doubts | IndexReport, gallery: str, most: int | None, how: str, *, pruned: bool
 ) -> list[str]:
     lines: list[str] = []
+    if doubts.twice:
+        seem = counted(len(doubts.twice), "person seems", "people seem")
+        lines.append(f"{seem} to be enrolled under two names; if it is so, merge them:")
+        merges = [
+            f"  {pair.distance:.2f} apart: facedb people merge {quote(pair.name)} "
+            f"{quote(pair.other)}{_named(gallery)}"
+            for pair in doubts.twice
+        ]
+        lines += listed(merges, most, how=how)
     if doubts.lookalikes:
         looks = counted(len(doubts.lookalikes), "enrolled face looks", "enrolled faces look")
         lines.append(

@@ -27,7 +27,7 @@ LAYERS = [
     ["photos", "store", "index", "encoder", "alignment", "detections"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["gallery"],
-    ["lookalikes", "pipeline", "training", "study"],
+    ["lookalikes", "twice", "pipeline", "training", "study"],
     ["doubts"],
     ["outcome"],
     ["moves"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from facedb.errors import InputError
 from facedb.gallery import Gallery
 from facedb.identify import FaceDB, Settings
 from facedb.lookalikes import lookalikes
+from facedb.twice import enrolled_twice
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
 
@@ -97,6 +99,61 @@ def test_index_names_a_photo_in_the_wrong_folder(
     # It is said of what is new.
     assert run(["index", str(photos), *gallery, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["lookalikes"] == []
+
+
+def test_people_under_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By brute force over all pairs, of whom some were given a second name for a few photos."""
+    monkeypatch.setattr("facedb.twice._BLOCK", 7)
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    vectors = people(40, 5)
+    names = [
+        f"p{n // 5:02}" + ("b" if n // 5 % 4 == 0 and n % 5 > 2 else "")
+        for n in range(len(vectors))
+    ]
+    add(gallery, vectors[:150], names[:150])
+    before = gallery.store.revision()
+    add(gallery, vectors[150:], names[150:], prefix="new")
+    add(gallery, vectors[3:4] + 0.0, ["p00b"], prefix="more")
+    limit, expected = 0.8, {}
+    groups = {name: vectors[[n for n, of in enumerate(names) if of == name]] for name in names}
+    groups["p00b"] = np.concatenate([groups["p00b"], vectors[3:4]])
+    means = {name: rows.sum(0) / np.linalg.norm(rows.sum(0)) for name, rows in groups.items()}
+    for one in groups:
+        for other in groups:
+            apart = float(np.linalg.norm(means[one] - means[other]))
+            near = np.linalg.norm(groups[one][:, None] - groups[other][None], axis=2).min()
+            if one < other and apart <= limit and near <= limit:
+                fewer = sorted((one, other), key=lambda name: (len(groups[name]), name))
+                expected[tuple(fewer)] = apart
+    assert 8 < len(expected) < 20
+    found = enrolled_twice(gallery, 0, limit / 0.95)
+    assert {(pair.name, pair.other): pair.distance for pair in found} == pytest.approx(expected)
+    assert [pair.distance for pair in found] == sorted(pair.distance for pair in found)
+    late = set(names[150:]) | {"p00b"}
+    assert {(pair.name, pair.other) for pair in enrolled_twice(gallery, before, limit / 0.95)} == {
+        pair for pair in expected if late.intersection(pair)
+    }
+
+
+def test_index_and_doubts_say_who_seems_to_have_two_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, gallery = tmp_path / "photos", ["-g", str(tmp_path / "g")]
+    shutil.copytree(SAMPLE, photos)
+    (photos / "M Solene").mkdir()
+    for number in (1, 2):
+        shutil.move(photos / "Mira_Solene" / f"0{number}.jpg", photos / "M Solene")
+    assert run(["index", str(photos), *gallery]) == 0
+    out = capsys.readouterr().out
+    merge = shlex.join(["facedb", "people", "merge", "M Solene", "Mira_Solene", *gallery])
+    assert "1 person seems to be enrolled under two names; if it is so, merge them:\n" in out
+    assert f" apart: {merge}\n" in out
+    for name, said in (([], True), (["Mira_Solene"], True), (["Gregor_Waldmoor"], False)):
+        assert run(["people", "doubts", *name, *gallery]) == 0
+        assert (merge in capsys.readouterr().out) is said
+    assert run(shlex.split(merge)[1:]) == 0
+    assert run(["people", "doubts", *gallery, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["twice"] == []
 
 
 def test_an_fpir_that_nobody_measured_does_not_stop_enrolling(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""People who seem to be enrolled under two names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedb.gallery import Gallery
+from facedb.types import Embeddings
+
+_BLOCK = 2048  # people looked up at once
+_OTHERS = 4  # the nearest people to whom somebody is compared
+SURE = 0.95  # of the threshold: of two people, few are one (docs/evaluation.md)
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """Two names of whom all photos look like one person's.
+
+    Attributes:
+        name, other: the two; `name` has the fewer photos.
+        distance: between the means of their photos, in [0, 2].
+    """
+
+    name: str
+    other: str
+    distance: float
+
+
+def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice]:
+    """Of the people with a template added after the revision `since`, those who look like another.
+
+    Both the means of their photos, brought to length 1, and the nearest two of these lie within
+    0.95 of the threshold. The likest first.
+    """
+    limit = SURE * threshold
+    store = gallery.store
+    new = {
+        owner
+        for ids, _ in store.added(since, store.revision())
+        for owner in store.owners_of(ids.tolist()).values()
+    }
+    people = {person.identity_id: person for person in store.people()}
+    found: dict[tuple[int, int], float] = {}
+    order = sorted(new)
+    for start in range(0, len(order), _BLOCK):
+        found |= dict(_alike(gallery, order[start : start + _BLOCK], limit))
+    pairs = []
+    for (one, other), distance in found.items():
+        if one in people and other in people:
+            fewer, more = sorted(
+                (people[one], people[other]), key=lambda person: (person.templates, person.name)
+            )
+            pairs.append(Twice(fewer.name, more.name, distance))
+    return sorted(pairs, key=lambda pair: (pair.distance, pair.name))
+
+
+def _alike(
+    gallery: Gallery, identities: Sequence[int], limit: float
+) -> Iterator[tuple[tuple[int, int], float]]:
+    """Pairs of identities, the lesser first, and how far apart the means of their photos are."""
+    asked = _Photos(*gallery.store.vectors_of(identities))
+    hits = gallery.search(asked.means.astype(np.float32), 1 + _OTHERS)
+    rows, columns = np.nonzero(hits.identity_ids >= 0)
+    pairs = np.column_stack([asked.people[rows], hits.identity_ids[rows, columns]])
+    pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+    photos = _Photos(*gallery.store.vectors_of(np.unique(pairs).tolist()))
+    pairs = pairs[np.isin(pairs, photos.people).all(axis=1)]  # somebody may have gone meanwhile
+    places = np.searchsorted(photos.people, pairs)
+    apart = np.linalg.norm(photos.means[places[:, 0]] - photos.means[places[:, 1]], axis=1)
+    for row in np.flatnonzero(apart <= limit).tolist():
+        if photos.nearest(*places[row]) <= limit:
+            yield (int(pairs[row, 0]), int(pairs[row, 1])), float(apart[row])
+
+
+class _Photos:
+    """The templates of some people: int64[n] owners, rising, and float32[n, d].
+
+    Attributes:
+        people: int64[p], rising.
+        means: float64[p, d], of their templates, brought to length 1.
+    """
+
+    def __init__(self, owners: NDArray[np.int64], vectors: Embeddings) -> None:
+        self._vectors = vectors.astype(np.float64)
+        self.people, starts = np.unique(owners, return_index=True)
+        self._ends = np.append(starts, len(owners))
+        sums = np.add.reduceat(self._vectors, starts) if len(starts) else self._vectors
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        self.means = sums / np.maximum(lengths, np.finfo(np.float64).tiny)
+
+    def nearest(self, one: int, other: int) -> float:
+        """The distance between the nearest two photos of two people, by their places."""
+        left, right = (self._vectors[self._ends[n] : self._ends[n + 1]] for n in (one, other))
+        return float(np.sqrt(max(0.0, 2.0 - 2.0 * (left @ right.T).max())))
