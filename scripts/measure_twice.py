@@ -1,12 +1,12 @@
 """Whom does `facedb people doubts` take for one person under two names, and how often wrongly?
 
-Claim: two names whose photos' means, and nearest two photos, lie within 0.95 of the threshold mostly
-are one person's.
+Claim: two names mostly are one person's where the means of their photos, and the nearest two of
+these, lie within 0.95 of the threshold.
 Method: people of LFW with two photos or more, as many as drawn; three in a hundred, one at least,
-have some of their photos under a second name. All are enrolled into a gallery and looked over by the
-encoder's threshold for so many names. Of those with two names: found. Of all others: pairs named, on
-100 people; LFW itself has a few people twice. The share of the threshold is chosen on the people of
-peopleDevTrain, and then measured on the others.
+have some of their photos under a second name. All are enrolled into a gallery and looked over by
+the encoder's threshold for so many names. Of those with two names: found. Of all others: pairs
+named, on 100 people; LFW's own labels err a little, too. The share of the threshold is chosen on
+the people of peopleDevTrain, and then measured on the others.
 
     python scripts/measure_twice.py --cache runs/cache
 """
