@@ -16,7 +16,7 @@ where there are fewer). With one template a person they are the same.
 """
 AGGREGATIONS: Final[tuple[Aggregation, ...]] = get_args(Aggregation)
 DEFAULT_AGGREGATION: Final[Aggregation] = "nearest-or-mean"
-"""The best by DIR at 1 % FPIR on LFW's development people (docs/evaluation.md)."""
+"""Chosen by DIR at an FPIR of 1 % on LFW's development people; docs/evaluation.md has today's."""
 
 
 def to_people(

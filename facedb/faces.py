@@ -56,7 +56,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScalePolicy:
-    """At which sizes a photo is looked at; scripts/bench_detection.py chose the defaults.
+    """At which sizes a photo is looked at; scripts/bench_detection.py compares them.
 
     Attributes:
         sides: long sides in pixels, the coarsest first: one pass at the finest that a photo
@@ -109,8 +109,9 @@ class YuNet:
     """YuNet (Wu et al., Machine Intelligence Research 20, 2023), or a model of its head layout.
 
     ONNX Runtime runs it: the same boxes as cv2.FaceDetectorYN (a test holds them side by side) in
-    less than half the time, better landmarks, and one session serves every thread. A model that
-    fixes its input size, as the release of March 2023 does, is shown each view in the corner of it.
+    less time (scripts/bench_detection.py), and one session serves every thread. A model that
+    fixes its input size, as the release of March 2023 does, is shown each view in the corner of
+    it.
 
     Raises:
         DetectorError: the file is missing, is no YuNet model, or is damaged.

@@ -20,7 +20,8 @@ class Settings:
         detector: a model file, "none" where photos are aligned crops already, or "whole" for an
             encoder that was trained on whole photos (which then is the default).
         device: "auto", "cpu" or "cuda".
-        index: "flat" is exact; "ivf" is faster above a million templates and may miss some.
+        index: "flat" is exact; "ivf" answers single probes faster from a million templates on, and
+            may miss some.
         threshold: the largest distance that accepts; None takes the gallery's calibration, else
             the encoder's own.
         fpir: instead of a threshold, the share of strangers that may be accepted, in (0, 1).

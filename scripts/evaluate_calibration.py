@@ -1,7 +1,7 @@
 """Which threshold holds, and by which rule people are ranked: measured on LFW's strangers.
 
 Claim: a threshold calibrated at an FPIR of 1 % on some strangers accepts 1 % of others; and of the
-rules by which a person's photos become one distance, the shipped default is the best.
+rules by which a person's photos become one distance, the shipped default is about as good as any.
 Method: every photo of LFW through detector and encoder once (kept in a scratch folder), then
   promise      gallery: the first photo of the 1,680 people with two or more; the 4,069 people with
                one photo are strangers. 20 times the strangers are halved by a seed: the threshold

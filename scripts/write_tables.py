@@ -116,6 +116,26 @@ def lookalikes(found: Json) -> str:
     return markdown(heads, rows)
 
 
+def two_names(found: Json) -> str:
+    """People who were given a second name, and pairs of others that were named with them."""
+    rows = [
+        [
+            row["whose"],
+            f"{row['people']:,}",
+            f"{row['share']:g}",
+            f"{row['split']:,}",
+            f"{percent(row['share_found'])} {interval(row['share_interval'])}",
+            f"{row['others']:,} ({row['others_on_100_people']:.2f})",
+        ]
+        for row in found["rows"]
+    ]
+    heads = [
+        *("LFW's people", "in a gallery", "share of the threshold", "with two names, all draws"),
+        *("of these found, %", "other pairs named, all draws (on 100 people)"),
+    ]
+    return markdown(heads, rows)
+
+
 def facecom(figures: Json) -> str:
     rows = []
     for peer in PEERS:
@@ -460,6 +480,7 @@ def main(results: Path, docs: Path) -> None:
         "beside dlib, DIR": by_kind(lfw, "beside_dlib", with_dlib, dir_1),
         "facecom": facecom(read(results, "evaluation-facecom")),
         "lookalikes": lookalikes(read(results, "lookalikes")),
+        "two names": two_names(read(results, "twice")),
     })  # fmt: skip
     fill(docs / "models.md", {
         "reached": reached(lfw),

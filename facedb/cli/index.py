@@ -23,7 +23,7 @@ _INDEX_KIND = click.option(
     type=click.Choice(["flat", "ivf"]),
     default="flat",
     show_default=True,
-    help="For a new gallery: flat is exact, ivf is faster above a million templates.",
+    help="For a new gallery: flat is exact; ivf answers single photos faster from a million on.",
 )
 _STRICT = click.option("--strict", is_flag=True, help="Exit with 4 when a photo was left out.")
 

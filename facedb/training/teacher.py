@@ -121,8 +121,7 @@ def open_teacher(spec: str, device: str = "cpu", precision: torch.dtype = torch.
     """An encoder: "bundled", a bundle folder, "timm:MODEL", or an ONNX file.
 
     An ONNX file takes float32[n, 3, 112, 112] RGB, 0 to 255, and gives float32[n, d]; torch runs
-    it, on `device` and in `precision`, where bfloat16 is several times faster. It alone shows a
-    feature map.
+    it, on `device` and in `precision`. It alone shows a feature map.
 
     Raises:
         EncoderError: it cannot be opened.
