@@ -816,6 +816,16 @@ def test_figures_outlive_a_file_that_cannot_be_written(tmp_path: Path, capsys: O
     assert scores in printed.err
 
 
+def test_words_in_the_wrong_order_are_put_right(gallery: str, photos: Path, capsys: Output) -> None:
+    photo = str(photos / "Person 0" / "0000.png")
+    assert run(["enroll", photo, "Ben", "-g", gallery]) == 2
+    assert f"{photo} is a file; the name comes first" in capsys.readouterr().err
+    assert run(["-g", gallery, "query", photo]) == 2
+    assert "Options come after the command" in capsys.readouterr().err
+    assert run(["query", photo, "--gallerie", gallery]) == 2
+    assert "after the command" not in capsys.readouterr().err
+
+
 def test_one_level_too_low_is_said_though_others_are_enrolled(
     gallery: str, photos: Path, capsys: Output
 ) -> None:

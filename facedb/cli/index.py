@@ -74,6 +74,10 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
     \b
       facedb enroll "Mira Solene" mira1.jpg mira2.jpg
     """
+    if os.path.isfile(name):
+        raise click.UsageError(
+            f"{name} is a file; the name comes first: facedb enroll NAME PHOTO..."
+        )
     with options.open() as db, progress_bar("enrolling") as progress:
         other = db.people.alike(name) if db.exists else None
         report = db.enroll(name, photos, progress)

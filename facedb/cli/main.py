@@ -120,6 +120,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.parent is None:
+            click.echo(
+                "Options come after the command: facedb query photo.jpg -g GALLERY", err=True
+            )
         return error.exit_code
     except FacedbError as error:
         return _say(str(error), error.exit_code)
