@@ -8,15 +8,14 @@ from __future__ import annotations
 import io
 import math
 import os
-import unicodedata
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from facedb.decision import accepts
 from facedb.errors import InputError, PhotoError
+from facedb.lettering import Ink, draw_text, fitted
 from facedb.photos import load_photo
 from facedb.quality import UNRECOGNISABLE
 from facedb.strangers import in_words
@@ -30,30 +29,10 @@ NOT_DECIDED: Final = "#5b6470"
 MOST_ROWS: Final = 8
 MOST_CANDIDATES: Final = 12
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_PAPER, _INK, _PALE, _LINE, _EMPTY = "#fbfbfa", "#1d2126", "#5b6470", "#d5d8dc", "#e9ebee"
+_PAPER, _PALE, _LINE, _EMPTY = "#fbfbfa", "#5b6470", "#d5d8dc", "#e9ebee"
 _EDGE, _HEADER, _HEADING, _CAPTION, _GAP, _DIVIDER = 28, 104, 42, 68, 18, 44
-_BOLD: Final = (
-    "NotoSans-Bold", "segoeuib", "Arial Bold", "arialbd", "LiberationSans-Bold", "DejaVuSans-Bold",
-    "NotoSansCJK-Bold", "NotoSansJP-Bold", "YuGothB", "msyhbd", "malgunbd", "NirmalaB",
-)  # fmt: skip
-_REGULAR: Final = (
-    "NotoSans-Regular", "segoeui", "Arial", "arial", "LiberationSans-Regular", "DejaVuSans",
-    "NotoSansCJK-Regular", "NotoSansJP-Regular", "YuGothM", "msyh", "malgun", "Nirmala",
-    "Hiragino Sans GB", "AppleSDGothicNeo", "Arial Unicode", "wqy-microhei", "FreeSans",
-    "DroidSansFallbackFull", "NotoSansArabic-Regular", "NotoSansHebrew-Regular",
-    "NotoSansDevanagari-Regular", "NotoSansBengali-Regular", "NotoSansTamil-Regular",
-    "NotoSansThai-Regular",
-)  # fmt: skip
-"""Font files that systems bring along; the first that has all the letters is taken."""
-
 _Point = tuple[int, int]
 _Rectangle = tuple[int, int, int, int]
-
-
-class _Ink(NamedTuple):
-    size: int
-    colour: str = _INK
-    bold: bool = False
 
 
 class _Verdict(NamedTuple):
@@ -116,32 +95,50 @@ class _Sheet:
         self.thumb = 168 if few else 132
         self.row = _HEADING + self.thumb + _CAPTION
         self.left_over = len(answer.faces) - self.rows
-        self.rows_height = self.row * self.rows + (40 if self.left_over else 0)
-        tall, wide = max(480, min(1080, self.rows_height)), 720 if few else 960
+        columns = min(
+            max((len(face.candidates) for face in answer.faces), default=0), MOST_CANDIDATES
+        )
+        cells = self.thumb + _DIVIDER + columns * (self.thumb + _GAP) - _GAP
+        self.row_width = max(620, cells) if self.rows else 0
+        tall, wide = max(480, min(1080, self._height_of(self.rows))), 720 if few else 960
         self.scale = min(wide / probe.width, tall / probe.height, 3.0)
+        # Where a photo would stand beside a column far longer than itself, two stand below it.
+        self.below = self._height_of(self.rows) > 1.6 * self.scale * probe.height and not few
+        self.a_column = math.ceil(self.rows / 2) if self.below else self.rows
+        if self.below:
+            wide = 2 * self.row_width + _DIVIDER
+            self.scale = min(wide / probe.width, 900 / probe.height, 3.0)
         self.photo = Image.fromarray(probe.pixels).resize(
             (max(1, round(probe.width * self.scale)), max(1, round(probe.height * self.scale))),
             Image.Resampling.LANCZOS,
         )
 
+    def _height_of(self, rows: int) -> int:
+        return self.row * rows + (40 if self.left_over else 0)
+
     def drawn(self) -> Image.Image:
-        columns = max((len(face.candidates) for face in self.answer.faces), default=0)
-        cells = self.thumb + _DIVIDER + min(columns, MOST_CANDIDATES) * (self.thumb + _GAP) - _GAP
-        beside = _DIVIDER + max(620, cells) if self.rows else 0
-        width = max(self.photo.width + beside, 640) + 2 * _EDGE
-        inner = max(self.photo.height, self.rows_height)
+        high = self._height_of(self.a_column)
+        if self.below:
+            width = max(self.photo.width, 2 * self.row_width + _DIVIDER)
+            left, top = _EDGE, _HEADER + self.photo.height + _EDGE
+            inner = self.photo.height + _EDGE + high
+        else:
+            width = self.photo.width + (_DIVIDER + self.row_width if self.rows else 0)
+            inner = max(self.photo.height, high)
+            left, top = _EDGE + self.photo.width + _DIVIDER, _HEADER + (inner - high) // 2
+        width = max(width, 640) + 2 * _EDGE
         self.canvas = Image.new("RGB", (width, inner + _HEADER + _EDGE), _PAPER)
         room = width - 2 * _EDGE
-        _text(self.canvas, (_EDGE, 48), Path(self.answer.path).name, _Ink(28, bold=True), room)
-        _text(self.canvas, (_EDGE, 80), _summary(self.answer), _Ink(19, _PALE), room)
+        draw_text(self.canvas, (_EDGE, 48), Path(self.answer.path).name, Ink(28, bold=True), room)
+        draw_text(self.canvas, (_EDGE, 80), _summary(self.answer), Ink(19, _PALE), room)
         self._photo()
-        left = _EDGE + self.photo.width + _DIVIDER
-        top = _HEADER + (inner - self.rows_height) // 2
-        for number, face in enumerate(self.answer.faces[: self.rows], start=1):
-            self._row(left, top + (number - 1) * self.row, number, face)
+        for place, face in enumerate(self.answer.faces[: self.rows]):
+            column, line = divmod(place, self.a_column)
+            across = left + column * (self.row_width + _DIVIDER)
+            self._row(across, top + line * self.row, place + 1, face)
         if self.left_over:
             words = f"and {self.left_over} more of {len(self.answer.faces)} faces"
-            _text(self.canvas, (left, top + self.rows_height - 10), words, _Ink(20, _PALE))
+            draw_text(self.canvas, (left, top + high - 10), words, Ink(20, _PALE))
         return self.canvas
 
     def _photo(self) -> None:
@@ -187,43 +184,44 @@ class _Sheet:
         self._heading(left, top, number, verdict)
         top += _HEADING
         self._thumbnail((left, top), self.probe, face.box, (verdict.colour, 4))
-        _text(self.canvas, (left, top + self.thumb + 28), f"face {number}", _Ink(18, _PALE))
+        draw_text(self.canvas, (left, top + self.thumb + 28), f"face {number}", Ink(18, _PALE))
         left += self.thumb + _DIVIDER // 2
         ImageDraw.Draw(self.canvas).line((left, top, left, top + self.thumb), _LINE, 2)
         left += _DIVIDER // 2
         if not face.candidates:
             words = "the gallery is empty: nobody to compare with"
-            _text(self.canvas, (left, top + self.thumb // 2), words, _Ink(18, _PALE))
+            draw_text(self.canvas, (left, top + self.thumb // 2), words, Ink(18, _PALE))
         for place, candidate in enumerate(face.candidates[:MOST_CANDIDATES]):
             self._candidate((left + place * (self.thumb + _GAP), top), candidate, face)
 
     def _heading(self, left: int, top: int, number: int, verdict: _Verdict) -> None:
         plate = _plate(str(number), verdict)
         self.canvas.paste(plate, (left, top + 2), plate)
+        end = left + self.row_width
         left += plate.width + 10
-        name, pale = _Ink(22, verdict.colour, bold=True), _Ink(18, _PALE)
-        room = self.canvas.width - _EDGE - left - 14
-        _, wanted = _fitted(verdict.why, pale)
-        words, width = _fitted(verdict.words, name, max(room - wanted, room // 2))
-        why, _ = _fitted(verdict.why, pale, room - width)
-        _text(self.canvas, (left, top + 23), words, name)
-        _text(self.canvas, (left + width + 14, top + 23), why, pale)
+        name, pale = Ink(22, verdict.colour, bold=True), Ink(18, _PALE)
+        room = end - left - 14
+        _, wanted = fitted(verdict.why, pale)
+        words, width = fitted(verdict.words, name, max(room - wanted, room // 2))
+        why, _ = fitted(verdict.why, pale, room - width)
+        draw_text(self.canvas, (left, top + 23), words, name)
+        draw_text(self.canvas, (left + width + 14, top + 23), why, pale)
 
     def _candidate(self, at: _Point, candidate: Candidate, face: Identification) -> None:
         accepted = candidate.identity == face.identity
         frame = (ACCEPTED, 6) if accepted else (_LINE, 2)
         self._thumbnail(at, self._gallery_photo(candidate.photo), candidate.box, frame)
         left, below = at[0], at[1] + self.thumb
-        words, ink = f"{candidate.distance:.3f}", _Ink(18, _PALE)
+        words, ink = f"{candidate.distance:.3f}", Ink(18, _PALE)
         if accepted:
-            plate, ink = _plate("accepted", _verdict(face)), _Ink(18, ACCEPTED, bold=True)
+            plate, ink = _plate("accepted", _verdict(face)), Ink(18, ACCEPTED, bold=True)
             place = left + (self.thumb - plate.width) // 2, below - plate.height + 8
             self.canvas.paste(plate, place, plate)
         elif face.threshold is not None:
             inside = accepts(candidate.distance, face.threshold) and not face.unrecognisable
             words += " near" if inside else "" if face.unrecognisable else " too far"
-        _text(self.canvas, (left, below + 28), candidate.identity, _Ink(18), self.thumb)
-        _text(self.canvas, (left, below + 51), words, ink)
+        draw_text(self.canvas, (left, below + 28), candidate.identity, Ink(18), self.thumb)
+        draw_text(self.canvas, (left, below + 51), words, ink)
 
     def _gallery_photo(self, path: str) -> Photo | None:
         if path not in self.gallery:
@@ -276,15 +274,15 @@ def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
 
 def _plate(words: str, verdict: _Verdict, most: int = 200) -> Image.Image:
     """White words behind the verdict's mark on its colour, RGBA."""
-    ink = _Ink(16, "white", bold=True)
-    words, width = _fitted(words, ink, most - 36)
+    ink = Ink(16, "white", bold=True)
+    words, width = fitted(words, ink, most - 36)
     plate = Image.new("RGBA", (36 + width, 26), verdict.colour)
     plate.putalpha(_rounded(plate.size, 8))
     mark = Image.new("L", (60, 60))
     for line in verdict.mark:
         ImageDraw.Draw(mark).line([6 * at for at in line], 255, 10)
     plate.paste("white", (8, 6), mark.reduce(4))
-    _text(plate, (28, 19), words, ink)
+    draw_text(plate, (28, 19), words, ink)
     return plate
 
 
@@ -317,43 +315,5 @@ def _silhouette(side: int) -> Image.Image:
     draw.ellipse((140, 90, 260, 230), "#c3c8ce")
     draw.ellipse((80, 255, 320, 560), "#c3c8ce")
     image = image.resize((side, side), Image.Resampling.LANCZOS)
-    _text(image, (10, 22), "photo not found", _Ink(14, _PALE), side - 20)
+    draw_text(image, (10, 22), "photo not found", Ink(14, _PALE), side - 20)
     return image
-
-
-def _text(image: Image.Image, at: _Point, words: str, ink: _Ink, room: float = math.inf) -> None:
-    words, _ = _fitted(words, ink, room)
-    ImageDraw.Draw(image).text(at, words, ink.colour, _font(words, ink.size, ink.bold), "ls")
-
-
-def _fitted(words: str, ink: _Ink, room: float = math.inf) -> tuple[str, int]:
-    """The words on one line, cut with an ellipsis where the room ends, and their width."""
-    words = " ".join(words.encode("utf-8", "replace").decode().split())
-    font, end = _font(words, ink.size, ink.bold), ""
-    while font.getlength(words + end) > room and words:
-        words, end = words[:-1].rstrip(), "…"
-    return words + end, math.ceil(font.getlength(words + end))
-
-
-@lru_cache(maxsize=512)
-def _font(words: str, size: int, bold: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The first font with all letters of the words, else the one with the most of them."""
-    letters = {letter for letter in words if unicodedata.category(letter)[0] not in "CMZ"}
-    best, most = None, -1
-    names = (*_BOLD, *_REGULAR) if bold else _REGULAR
-    for font in filter(None, (_opened(name, size) for name in names)):
-        glyph: Any = font.getmask
-        found = sum(bytes(glyph(letter)) != bytes(glyph("\U0010ffff")) for letter in letters)
-        if found > most:
-            best, most = font, found
-        if found == len(letters):
-            break
-    return best or ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=256)
-def _opened(name: str, size: int) -> ImageFont.FreeTypeFont | None:
-    try:
-        return ImageFont.truetype(name, size)
-    except OSError:
-        return None

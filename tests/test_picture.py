@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
 from facedb.errors import InputError, PhotoError
 from facedb.picture import (
@@ -212,6 +212,25 @@ def test_many_faces_and_many_people_are_capped(
 
     assert size(1, 1)[0] < size(1, MOST_CANDIDATES)[0] == size(1, MOST_CANDIDATES + 30)[0] < 3200
     assert size(MOST_ROWS, 2)[1] < size(MOST_ROWS + 1, 2)[1] == size(MOST_ROWS + 4, 2)[1] < 2400
+
+
+@pytest.mark.parametrize(
+    ("size", "faces", "share"), [((2000, 400), 8, 0.9), ((900, 600), 8, 0.8), ((400, 300), 2, 0.4)]
+)
+def test_a_photo_of_many_has_the_width_to_itself(
+    tmp_path: Path, candidates: tuple[Candidate, ...], size: tuple[int, int], faces: int,
+    share: float,
+) -> None:  # fmt: skip
+    """And its rows stand below in two columns, where beside it would be a column far longer."""
+    path = flat(tmp_path / "probe.png", PROBE, size)
+    five = (candidates * 5)[:5]
+    boxes = [(10.0 + size[0] / 10 * number, 50.0, 25.0, 25.0) for number in range(faces)]
+    picture = drawn(tmp_path / "out.png", path, *(answered(five, box=box) for box in boxes))
+    colour = np.array(ImageColor.getrgb(PROBE))
+    there = (np.abs(picture.astype(int) - colour) < 8).all(axis=2)
+    across = np.flatnonzero(there.any(axis=0))
+    assert (across[-1] - across[0]) / picture.shape[1] == pytest.approx(share, abs=0.1)
+    assert picture.shape[0] < 2200
 
 
 NAMES = [
