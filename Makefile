@@ -14,8 +14,9 @@ demo: $(VENV)/.base
 	$(BIN)/facedb evaluate data/val -g demo.gallery --k 1,5,10
 	@echo "look at demo.png"
 
+# A worker a core, each with one thread: more would wait for each other.
 test: $(VENV)/.test lint types
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

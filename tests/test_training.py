@@ -738,7 +738,10 @@ def test_training_says_whether_the_encoder_became_better_than_before(
     many = SAMPLE.parent / "val"
     same, spoiled = ran("same", "1e-12", many), ran("spoiled", "1", many)
     assert same["begun"] == spoiled["begun"]
-    assert same["verdict"] == "Neither better nor worse than before, across photos."
+    assert same["verdict"] == (
+        "Neither better nor worse than before, across photos. Of people whom it was trained on: "
+        "of others it may be worse; name some with --val."
+    )
     names = ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3", "rank1")
     changes = {
         f"cross_photo_{name}": (spoiled["metrics"][key] - spoiled["begun"][key])
