@@ -109,8 +109,9 @@ def draw(line: list[dict[str, Any]], file: Path) -> None:
     type=click.Path(path_type=Path),
     help="Folder of a run; again, of the run that began from it.",
 )
+@click.option("--apart", is_flag=True, help="Each candidate began from the last bundle instead.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "encoder-line.json")
-def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], out: Path) -> None:
+def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], apart: bool, out: Path) -> None:
     begun, detector = circumstances(0), open_detector("bundled")
     photos = sorted((lfw / "images").glob("*/*.webp"))
     crops, shown = crops_of(photos, detector, cache, "lfw")
@@ -118,8 +119,11 @@ def main(lfw: Path, cache: Path, candidates: tuple[Path, ...], out: Path) -> Non
     with TemporaryDirectory() as folder:
         history = bundles_of_history(Path(folder))
         bundles = dict(zip(history, pictures_of(history), strict=True))
-        seen = bundles | {run / "encoder": images_seen(run) for run in candidates}
-        for bundle, in_all in zip(seen, accumulate(seen.values()), strict=True):
+        before = list(accumulate(bundles.values()))
+        own = [images_seen(run) for run in candidates]
+        after = [before[-1] + seen for seen in (own if apart else accumulate(own))]
+        runs = [run / "encoder" for run in candidates]
+        for bundle, in_all in zip((*bundles, *runs), (*before, *after), strict=True):
             encoder = open_encoder(str(bundle), "cpu")
             samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
             named = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}

@@ -755,7 +755,9 @@ def test_training_says_whether_the_encoder_became_better_than_before(
     assert "WORSE than before, across photos, by AUC" in spoiled["verdict"]
     few = ran("few", "1", people / "val")
     assert few["worse"]
-    assert few["verdict"].startswith("Too few people to tell whether it is better than before: 4 by two")
+    assert few["verdict"].startswith(
+        "Too few people to tell whether it is better than before: 4 by two"
+    )
 
 
 def test_the_text_shows_the_encoder_begun_from_between_the_two(trained: TrainReport) -> None:
