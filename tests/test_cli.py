@@ -704,6 +704,14 @@ def test_evaluate_counts_strangers_whom_the_gallery_accepts(
     out = capsys.readouterr().out
     assert "of 6 photos of strangers, 4 given a name" in out
     assert "not searched" not in out
+    scores = ["--scores", str(tmp_path / "scores.csv")]
+    assert run([*command, "--strangers"]) == 0
+    assert "which ones: --report" in capsys.readouterr().err
+    assert run([*command, "--strangers", *scores]) == 0
+    shutil.rmtree(tmp_path / "strangers" / "A")
+    shutil.rmtree(tmp_path / "strangers" / "B")
+    assert run([*command, "--strangers"]) == 0
+    assert "which ones" not in capsys.readouterr().err
     assert run([*command, "--strangers", "--json"]) == 0
     report = only_json(capsys)
     assert (report["protocol"], report["identities"], report["fpir"]) == ("gallery", 6, 4 / 6)

@@ -101,4 +101,8 @@ def evaluate_command(
             from facedb.evaluation.scores import write_scores
 
             write_scores(trial, report.threshold, scores)
+    if page is scores is None and (report.fpir or report.tpir not in (1.0, None)):
+        click.echo(
+            "which ones: --report FILE.html shows the worst, --scores FILE.csv all", err=True
+        )
     return 0
