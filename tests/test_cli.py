@@ -708,14 +708,15 @@ def test_evaluate_counts_strangers_whom_the_gallery_accepts(
     assert run([*command, "--strangers"]) == 0
     assert "which ones: --report" in capsys.readouterr().err
     assert run([*command, "--strangers", *scores]) == 0
-    shutil.rmtree(tmp_path / "strangers" / "A")
-    shutil.rmtree(tmp_path / "strangers" / "B")
-    assert run([*command, "--strangers"]) == 0
     assert "which ones" not in capsys.readouterr().err
     assert run([*command, "--strangers", "--json"]) == 0
     report = only_json(capsys)
     assert (report["protocol"], report["identities"], report["fpir"]) == ("gallery", 6, 4 / 6)
     assert run(["evaluate", str(tmp_path / "strangers"), "-g", "none", "--strangers"]) == 5
+    shutil.rmtree(tmp_path / "strangers" / "A")
+    shutil.rmtree(tmp_path / "strangers" / "B")
+    assert run([*command, "--strangers"]) == 0
+    assert "which ones" not in capsys.readouterr().err
 
 
 def test_gallery_commands(gallery: str, tmp_path: Path, capsys: Output) -> None:
