@@ -30,6 +30,7 @@ from facedb.training.request import TrainRequest
 LEVERS: dict[str, dict[str, Any]] = {
     "best": {},
     "no-contrastive": {"loss": "distillation"},
+    "contrastive-0.02": {"loss": "distillation+0.02*contrastive"},
     "contrastive-0.5": {"loss": "distillation+0.5*contrastive"},
     "no-blends": {"mix": 0.0},
     "no-bends": {"bend": 0.0},
