@@ -6,10 +6,10 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
-from shlex import quote
 from typing import get_args
 
 from facedb.errors import InputError
+from facedb.typed import typed
 from facedb.types import Which
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -49,7 +49,7 @@ def _no_folder(path: str) -> str:
         return f"{path}: no such folder"
     return (
         f"{path}: is a file; index takes a folder that holds a folder per person. "
-        f"If it is a photo: facedb enroll NAME {quote(path)}"
+        f"If it is a photo: {typed('enroll', 'NAME', path)}"
     )
 
 

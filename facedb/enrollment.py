@@ -70,7 +70,8 @@ def index_folder(
             "mounted? Nothing was removed; if they are to go, put any file there and prune again"
         )
     report = IndexReport.of(len(walk.entries), walk.skipped)
-    report.nested = _nested(walk, top)
+    if not known:  # it is new
+        report.nested = _nested(walk, top, gallery.store.names())
     enroller = _Enroller(gallery, encoder, detector, report, known, replacing=True)
     enroller.run(_to_read(walk, known, report), progress)
     gone = vanished(walk, known)
@@ -88,9 +89,10 @@ def index_folder(
     return _finished(report, gallery, threshold, began, since, enroller.made)
 
 
-def _nested(walk: PeopleWalk, top: str) -> str:
-    """The folder of the only person, where several folders in it hold the photos; else ""."""
-    if len({entry.identity for entry in walk.entries}) != 1:
+def _nested(walk: PeopleWalk, top: str, enrolled: Collection[str]) -> str:
+    """The folder of the only person, who is new, where several folders in it hold the photos."""
+    found = {entry.identity for entry in walk.entries}
+    if len(found) != 1 or found.intersection(enrolled):
         return ""
     parts = [os.path.relpath(entry.path, top).split(os.sep) for entry in walk.entries]
     inside = {below[1] for below in parts if len(below) > 2} - {"distortion"}

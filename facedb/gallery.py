@@ -27,6 +27,7 @@ from facedb.lock import ReadWriteLock
 from facedb.membership import Membership
 from facedb.snapshot import SnapshotInvalid
 from facedb.store import Pin, State, Store, Writer
+from facedb.typed import typed
 from facedb.types import Embeddings, Hits
 
 _logger = logging.getLogger("facedb")
@@ -117,7 +118,7 @@ class Gallery:
                 raise
             raise type(error)(
                 f"{self.folder}: what was removed is removed, but the old index file still holds "
-                f"its vectors until this succeeds: facedb gallery rebuild -g {self.folder} "
+                f"its vectors until this succeeds: {typed('gallery rebuild', gallery=self.folder)} "
                 f"({error})"
             ) from error
         return True

@@ -32,7 +32,7 @@ from facedb.enrollment import (
 )
 from facedb.errors import GalleryMissing, InputError
 from facedb.faces import open_detector
-from facedb.opened import DEFAULT_GALLERY, Opened
+from facedb.opened import Opened
 from facedb.operating import shipped
 from facedb.outcome import IndexReport
 from facedb.people import People, checked_name
@@ -42,6 +42,7 @@ from facedb.pipeline import Encoded, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
 from facedb.settings import Settings
 from facedb.store import Measurements
+from facedb.typed import DEFAULT_GALLERY
 from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Which
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from facedb.operating import Operating, operating
 from facedb.pinning import new_pin, other_detector, other_encoder
 from facedb.settings import Settings
 from facedb.store import Pin, holds_store
-
-DEFAULT_GALLERY = "facedb.gallery"
+from facedb.typed import DEFAULT_GALLERY
 
 
 class Opened:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.store import Measurements, OperatingPoint, Store
 from facedb.strangers import StrangerCurve, expected_fpir
+from facedb.typed import typed
 
 _logger = logging.getLogger("facedb")
 
@@ -86,11 +86,10 @@ def _warn_when_grown(point: OperatingPoint, people: int, folder: Path) -> None:
     if people > GROWN * point.people:
         _logger.warning(
             "the threshold was calibrated on %s people and there are %s now: expect up to %.1f %% "
-            "of strangers to be accepted instead of %.1f %%; calibrate again: facedb calibrate "
-            "STRANGERS -g %s",
+            "of strangers to be accepted instead of %.1f %%; calibrate again: %s",
             f"{point.people:,}",
             f"{people:,}",
             100 * expected_fpir(point.fpir, point.people, people),
             100 * point.fpir,
-            quote(str(folder)),
+            typed("calibrate", "STRANGERS", gallery=folder),
         )

@@ -54,8 +54,8 @@ class IndexReport:
         seconds: wall time.
         moved, with_two: of the refused, those that are enrolled as somebody else, and why.
         vanished: enrolled photos of the folder whose files are gone.
-        nested: the folder of the only person found, where several folders in it hold the photos,
-            as where people lie a level deeper than was meant; else "".
+        nested: the folder of the only person found, who is new, where several folders in it hold
+            the photos, as where people lie a level deeper than was meant; else "".
     """
 
     photos: int = 0

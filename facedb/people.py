@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from shlex import quote
 
 from facedb.errors import InputError, UnknownIdentity
 from facedb.gallery import Gallery
 from facedb.store import FileRow, Person, StoredTemplate
-
-_SPACES = re.compile(r"[\W_]+")
+from facedb.typed import typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +67,15 @@ class People:
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
         names = self._gallery.store.names()
-        if _composed(name) in names:
-            return None
-        wanted = _bare(name)
-        return min((other for other in names if _bare(other) == wanted), default=None)
+        return None if _composed(name) in names else _alike(name, names)
 
-    def all_alike(self) -> tuple[tuple[str, ...], ...]:
-        """People whose names are the same but for case, spaces and the like, as groups of names."""
-        groups: dict[str, list[str]] = {}
-        for person in self.list():
-            groups.setdefault(_bare(person.name), []).append(person.name)
-        return tuple(tuple(names) for names in groups.values() if len(names) > 1)
+    def names(self) -> frozenset[str]:
+        """Of everybody, without aliases."""
+        return frozenset(person.name for person in self._gallery.store.people())
+
+    def beside(self, name: str) -> str | None:
+        """Somebody else whose name is this one but for case, spaces and the like."""
+        return _alike(name, self.names() - {name})
 
     def rename(self, name: str, new: str) -> Person:
         """Give a person another name; the old one stays as an alias, so that indexing the same
@@ -99,7 +94,7 @@ class People:
             if taken is not None and taken.identity_id != person.identity_id:
                 raise InputError(
                     f"{new} is somebody else in this gallery; if they are one person: "
-                    f"facedb people merge {quote(person.name)} {quote(taken.name)}"
+                    + typed("people merge", person.name, taken.name, gallery=self._gallery.folder)
                 )
             writer.rename_identity(person.identity_id, person.name, new)
         aliases = sorted({*person.aliases, person.name} - {new})
@@ -149,9 +144,14 @@ class People:
         """
         store = self._gallery.store
         with self._gallery.writing() as writer:
-            person = self._find(name)
-            files = store.files_of([person.name, *person.aliases])
-            enrolled = {template.sha256 for template in store.templates_of(person.identity_id)}
+            person = self.find(name)
+            names, enrolled = [_composed(name)], set()
+            if person is not None:
+                names = [person.name, *person.aliases]
+                enrolled = {one.sha256 for one in store.templates_of(person.identity_id)}
+            files = store.files_of(names)
+            if person is None and not files:
+                raise self._unknown(name)
             doomed: set[str] = set()
             paths: set[str] = set()
             for photo in photos:
@@ -160,13 +160,13 @@ class People:
                 if row is not None:
                     paths.add(row.path)
                 elif digest not in enrolled:
-                    raise self._not_theirs(os.fspath(photo), person)
+                    raise self._not_theirs(os.fspath(photo), names[0])
                 if digest in enrolled:
                     doomed.add(digest)
             paths.update(*store.paths_of(sorted(doomed)).values())
             writer.forget_files(sorted(paths))
             removed = writer.remove_orphans(sorted(doomed))
-        return self._swept(person.name, removed, paths)
+        return self._swept(names[0], removed, paths)
 
     def _swept(self, name: str, removed: int, paths: Iterable[str]) -> Removal:
         """What was removed, once neither the index file nor the log holds it any more."""
@@ -197,10 +197,10 @@ class People:
             raise self._unknown(name)
         return person
 
-    def _not_theirs(self, photo: str, person: Person) -> InputError:
+    def _not_theirs(self, photo: str, name: str) -> InputError:
         return InputError(
-            f"{photo}: no photo of {person.name} in {self._gallery.folder}; see: "
-            f"facedb people show {quote(person.name)} -g {self._gallery.folder}"
+            f"{photo}: no photo of {name} in {self._gallery.folder}; see: "
+            + typed("people show", name, gallery=self._gallery.folder)
         )
 
     def _unknown(self, name: str) -> UnknownIdentity:
@@ -208,7 +208,7 @@ class People:
         see = "see" if near is None else f"did you mean {near}? See"
         return UnknownIdentity(
             f"{name!r}: nobody of this name is enrolled in {self._gallery.folder}; "
-            f"{see}: facedb people list -g {self._gallery.folder}"
+            f"{see}: {typed('people list', gallery=self._gallery.folder)}"
         )
 
 
@@ -235,8 +235,15 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def _alike(name: str, others: Iterable[str]) -> str | None:
+    wanted = _bare(name)
+    return min((other for other in others if _bare(other) == wanted), default=None)
+
+
 def _bare(name: str) -> str:
-    return _SPACES.sub("", name).casefold()
+    """The letters, marks and digits of a name, without case; the name where it has none."""
+    kept = (letter for letter in name.casefold() if unicodedata.category(letter)[0] in "LMN")
+    return "".join(kept) or name
 
 
 def _nearest(name: str, names: Iterable[str]) -> str | None:

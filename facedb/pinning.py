@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from facedb.encoder import Encoder, open_encoder
 from facedb.errors import EncoderMismatch, FacedbError
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.store import Pin
+from facedb.typed import typed
 
 
 def new_pin(encoder: Encoder, detector: Detector, detector_spec: str) -> Pin:
@@ -53,7 +53,7 @@ def other_detector(folder: Path, pin: Pin, detector: Detector, spec: str) -> Enc
 
 
 def _anew(folder: Path, *options: str) -> str:
-    command = shlex.join(["facedb", "gallery", "reencode", "-g", str(folder), *options])
+    command = typed("gallery reencode", gallery=folder, options=options)
     return f"make the templates anew: {command}"
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
-from shlex import quote
 
 from facedb.encoder import Encoder
 from facedb.enrollment import COMMIT_SECONDS, Progress, new_template, unusable
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.outcome import Refusal
+from facedb.photos import reasons
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import NewTemplate, Pin, Store, StoredTemplate
+from facedb.typed import typed
 
 CHANGED = "the file has changed since it was enrolled"
 UNKNOWN = "the file it was enrolled from is not known"
@@ -120,10 +121,11 @@ def _refused(failed: dict[int, Refusal], store: Store) -> str:
     more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
     if len(failed) == store.count():
         which = f"not one of {len(failed)} templates can"
-        way = "is a drive not mounted? Bring the files back"
+        gone = all(refusal.reason == reasons.MISSING for refusal in failed.values())
+        way = "is a drive not mounted? Bring the files back" if gone else "nobody would be left"
     else:
         which = f"{len(failed)} of {store.count()} templates cannot"
-        drop = f"facedb gallery reencode -g {quote(str(store.folder))} --drop-missing"
+        drop = typed("gallery reencode", gallery=store.folder, options=("--drop-missing",))
         way = f"bring the files back, or drop these templates, with the same options: {drop}"
     return (
         f"{store.folder}: {which} be made anew, and nothing was changed:"

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from facedb.typed import typed
+
 if TYPE_CHECKING:
     from facedb.people import PersonDetails
     from facedb.store import Person, StoredTemplate
@@ -285,6 +287,7 @@ def training_text(report: TrainReport) -> str:
         *([f"          {report.caveat}"] if report.caveat else []),
         "quality   not measured: faces that cannot be made out are enrolled and identified, too",
         f"report    {report.run}/report.html",
-        f"encoder   {report.encoder}; use it: facedb index DIR --encoder {report.encoder}",
+        f"encoder   {report.encoder}; use it: "
+        + typed("index", "DIR", options=("--encoder", report.encoder)),
     ]
     return "\n".join(lines)

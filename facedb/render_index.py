@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from facedb.render import SHOWN, UNKNOWN, counted, listed, poor_words
+from facedb.typed import typed
 
 if TYPE_CHECKING:
     from facedb.doubts import Doubts
@@ -45,14 +45,14 @@ def index_text(report: IndexReport, gallery: str, folder: str = "") -> str:
     ]
     if report.nested:
         name = os.path.basename(report.nested)
-        remove = f"facedb people remove {quote(name)}{_named(gallery)}"
         lines.append(
             f"all photos are of one person, {name}; if the folders in {report.nested} are people: "
-            f"{remove}, then facedb index {quote(report.nested)}{_named(gallery)}"
+            f"{typed('people remove', name, gallery=gallery)}, then "
+            + typed("index", report.nested, gallery=gallery)
         )
     lines += _moves(report, gallery, folder)
     # Of all that is new a few are shown; the gallery knows the others.
-    how = f"facedb people doubts{_named(gallery)} lists all"
+    how = f"{typed('people doubts', gallery=gallery)} lists all"
     return "\n".join(lines + _doubt_lines(report, gallery, SHOWN, how, pruned=bool(folder)))
 
 
@@ -64,15 +64,10 @@ def doubts_text(doubts: Doubts, gallery: str) -> str:
         them = "it" if doubts.unknown == 1 else "them"
         lines.append(
             f"{older} enrolled by an older facedb, which kept neither quality nor how many faces "
-            f"there are: facedb gallery reencode{_named(gallery)} looks at {them} again"
+            f"there are: {typed('gallery reencode', gallery=gallery)} looks at {them} again"
         )
     looked = counted(doubts.photos, "enrolled photo")
     return "\n".join(lines) if lines else f"{looked}: none is doubtful"
-
-
-def _named(gallery: str) -> str:
-    """The option that names a gallery; none for the usual one."""
-    return "" if gallery == "facedb.gallery" else f" -g {quote(gallery)}"
 
 
 def _doubt_lines(
@@ -80,11 +75,13 @@ def _doubt_lines(
 ) -> list[str]:
     lines: list[str] = []
     if doubts.twice:
-        seem = counted(len(doubts.twice), "person seems", "people seem")
-        lines.append(f"{seem} to be enrolled under two names; if it is so, merge them:")
+        # Each pair joins two groups of names, so that of n names in a group n - 1 pairs speak.
+        names = {name for pair in doubts.twice for name in (pair.name, pair.other)}
+        seem = counted(len(names) - len(doubts.twice), "person seems", "people seem")
+        lines.append(f"{seem} to be enrolled under several names; if it is so, merge them:")
         merges = [
-            f"  {pair.distance:.2f} apart: facedb people merge {quote(pair.name)} "
-            f"{quote(pair.other)}{_named(gallery)}"
+            f"  {pair.distance:.2f} apart: "
+            + typed("people merge", pair.name, pair.other, gallery=gallery)
             for pair in doubts.twice
         ]
         lines += listed(merges, most, how=how)
@@ -114,7 +111,7 @@ def _doubt_lines(
 
 def _moves(report: IndexReport, gallery: str, folder: str) -> list[str]:
     """What became of files that were enrolled, and what to type."""
-    again = f"facedb index {quote(folder)}{_named(gallery)} --prune"
+    again = typed("index", folder, gallery=gallery, options=("--prune",))
     lines = []
     for move in report.moved:
         photos = counted(len(move.paths), "photo")

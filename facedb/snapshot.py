@@ -19,6 +19,7 @@ from pathlib import Path
 from facedb.errors import GalleryError, GalleryFull, GalleryReadOnly
 from facedb.index.faiss import FaissIndex, load
 from facedb.store import Snapshot
+from facedb.typed import typed
 
 VERIFIED_BYTES = 256 * 1024 * 1024
 """Up to this size a snapshot's checksum is verified whenever it is opened."""
@@ -90,7 +91,7 @@ def _not_written(folder: Path, error: OSError | RuntimeError) -> GalleryError:
             if reason in str(error):
                 return kind(
                     f"{folder}: the index file cannot be written ({reason}); what was committed "
-                    f"is kept: mend that and run: facedb gallery rebuild -g {folder}"
+                    f"is kept: mend that and run: {typed('gallery rebuild', gallery=folder)}"
                 )
     return GalleryError(f"{folder}: the index file cannot be written: {error}")
 

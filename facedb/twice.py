@@ -1,4 +1,4 @@
-"""People who seem to be enrolled under two names."""
+"""People who seem to be enrolled under several names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from facedb.gallery import Gallery
 from facedb.types import Embeddings
 
 _BLOCK = 2048  # people looked up at once
+_PHOTOS = 256  # of a person compared at once with all of another's
 _OTHERS = 4  # the nearest people to whom somebody is compared
 SURE = 0.95  # of the threshold: of two people, few are one (docs/evaluation.md)
 
 
 @dataclass(frozen=True, slots=True)
 class Twice:
-    """Two names of whom all photos look like one person's.
+    """Two names whose photos look like one person's: in the mean, and the nearest two of them.
 
     Attributes:
         name, other: the two; `name` has the fewer photos.
@@ -34,7 +35,8 @@ def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice
     """Of the people with a template added after the revision `since`, those who look like another.
 
     Both the means of their photos, brought to length 1, and the nearest two of these lie within
-    0.95 of the threshold. The likest first.
+    0.95 of the threshold. The likest first; of pairs that close a circle the farthest is left out,
+    so that each can be merged in turn.
     """
     limit = SURE * threshold
     store = gallery.store
@@ -48,14 +50,17 @@ def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice
     order = sorted(new)
     for start in range(0, len(order), _BLOCK):
         found |= dict(_alike(gallery, order[start : start + _BLOCK], limit))
-    pairs = []
-    for (one, other), distance in found.items():
-        if one in people and other in people:
+    pairs, group = [], {number: {number} for number in people}
+    for (one, other), distance in sorted(found.items(), key=lambda pair: (pair[1], pair[0])):
+        # Somebody may have gone meanwhile.
+        if one in people and other in people and group[one] is not group[other]:
+            group[one] |= group[other]
+            group |= dict.fromkeys(group[other], group[one])
             fewer, more = sorted(
                 (people[one], people[other]), key=lambda person: (person.templates, person.name)
             )
             pairs.append(Twice(fewer.name, more.name, distance))
-    return sorted(pairs, key=lambda pair: (pair.distance, pair.name))
+    return pairs
 
 
 def _alike(
@@ -95,4 +100,5 @@ class _Photos:
     def nearest(self, one: int, other: int) -> float:
         """The distance between the nearest two photos of two people, by their places."""
         left, right = (self._vectors[self._ends[n] : self._ends[n + 1]] for n in (one, other))
-        return float(np.sqrt(max(0.0, 2.0 - 2.0 * (left @ right.T).max())))
+        parts = (left[start : start + _PHOTOS] @ right.T for start in range(0, len(left), _PHOTOS))
+        return float(np.sqrt(max(0.0, 2.0 - 2.0 * max(part.max() for part in parts))))

@@ -124,6 +124,7 @@ def shipped(runs: Sequence[Path], people: Path, name: str) -> dict[str, Any]:
     }
     if len(runs) > 1:
         training["recipes_before"] = [recipe_of(each) for each in runs[:-1]]
+    training.pop("begun_from", None)  # the run before, of several
     if begun := begun_from(runs[0]):
         training["begun_from"] = begun
     metrics = json.loads((runs[-1] / "metrics.json").read_text())

@@ -440,6 +440,25 @@ def test_single_photos_of_a_person_are_removed_for_good(
     assert "Person 0" not in names(db)
 
 
+def test_photos_of_a_merged_person_are_removed_though_their_files_are_gone(
+    db: FaceDB, photos: Path
+) -> None:
+    db.index_folder(photos)
+    db.people.merge("Person 1", "Person 0")
+    gone = photos / "Person 1" / "0000.png"
+    gone.unlink()
+    assert db.remove("Person 0", [gone]) == 1
+    assert names(db)["Person 0"] == 3
+    # Whose every photo was left out is forgotten photo by photo, too.
+    broken = photos / "Nof" / "x.png"
+    broken.parent.mkdir()
+    broken.write_bytes(b"")
+    db.index_folder(photos)
+    assert db.remove("Nof", [broken]) == 0
+    with pytest.raises(UnknownIdentity):
+        db.remove("Nof", [broken])
+
+
 def test_a_photo_that_was_left_out_is_forgotten_by_its_name(db: FaceDB, photos: Path) -> None:
     broken = photos / "Person 0" / "broken.jpg"
     broken.write_bytes(b"")

@@ -41,6 +41,7 @@ from facedb.errors import (
     FacedbError,
     GalleryBusy,
     GalleryDamaged,
+    GalleryError,
     GalleryFull,
     GalleryMissing,
     GalleryReadOnly,
@@ -638,6 +639,27 @@ def test_whoever_comes_while_a_gallery_is_made_finds_none_or_a_whole_one(tmp_pat
             making = [pool.submit(make, folder) for _ in range(2)]
             assert {future.result() for future in waiting + making} == {PIN}
             assert {file.name.partition("-")[0] for file in folder.iterdir()} == {FILE_NAME}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_making_a_gallery_where_there_is_one_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:  # as on a memory stick
+
+        def refused(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refused)
+    first = Gallery.create(tmp_path / "g", PIN)
+    add(first, people(1, 1), ["Ada"])
+    again = Gallery.create(tmp_path / "g", PIN)
+    assert again.store.state().uuid == first.store.state().uuid
+    assert [person.name for person in again.store.people()] == ["Ada"]
+    (tmp_path / "h" / FILE_NAME).mkdir(parents=True)
+    if links:
+        with pytest.raises(GalleryError, match="is in the way"):
+            Gallery.create(tmp_path / "h", PIN)
 
 
 def test_two_writers_and_several_readers_at_once(tmp_path: Path) -> None:

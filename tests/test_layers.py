@@ -21,7 +21,7 @@ PACKAGE = Path(facedb.__file__).parent
 
 # From the bottom up; a module may import from its own line and from lines above it here.
 LAYERS = [
-    ["errors", "types", "device", "heap", "lock", "runtime", "arguments", "lettering"],
+    ["errors", "types", "device", "heap", "lock", "runtime", "typed", "arguments", "lettering"],
     ["decision", "aggregation", "membership", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
     ["photos", "store", "index", "encoder", "alignment", "detections"],

@@ -118,6 +118,21 @@ def test_the_worst_come_first(folder: Path, tmp_path: Path) -> None:
     assert all(mistake.beside == trial.owners[mistake.row] for mistake in missed)
 
 
+def test_whoever_was_not_identified_stands_beside_another_photo(
+    folder: Path, tmp_path: Path
+) -> None:
+    db = facedb.open(tmp_path / "none", facedb.Settings(detector="none", threshold=0.0))
+    report, trial = run_evaluation(db, str(folder), EvaluationOptions((1,)))
+    write_report(report, trial, str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    missed = page.partition("<h3>Not identified")[2]
+    pairs = re.findall(
+        r"<div class='pair'><img alt='' src='(.+?)'><img alt='' src='(.+?)'>", missed
+    )
+    assert len(pairs) > 2
+    assert all(one != other for one, other in pairs)
+
+
 def test_a_photo_that_is_gone_is_said_to_be(folder: Path, tmp_path: Path) -> None:
     db = facedb.open(tmp_path / "none", CROPS)
     report, trial = run_evaluation(db, str(folder), EvaluationOptions((1,)))

@@ -87,7 +87,8 @@ def evaluate_command(
 
     chosen = EvaluationOptions(ks, split, seed, force, keep, strangers)
     with options.open() as db, progress_bar("evaluating") as progress:
-        options.say_if_missing(db)
+        if not strangers:  # who need it
+            options.say_if_missing(db)
         report, trial = run_evaluation(db, folder, chosen, progress)
         for refusal in report.refused:
             click.echo(f"no template: {refusal.path}: {refusal.reason}", err=True)

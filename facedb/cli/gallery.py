@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from shlex import quote
 
 import click
 
 from facedb.cli.options import Shared, model_options, progress_bar, shared
 from facedb.render import as_json, counted, gallery_text
+from facedb.typed import typed
 
 
 @click.group("gallery")
@@ -55,8 +55,7 @@ def check_command(options: Shared) -> int:
     else:
         click.echo("\n".join(wrong) if wrong else "sound")
     if wrong:
-        rebuild = f"facedb gallery rebuild -g {quote(options.gallery)}"
-        click.echo(f"mend the index: {rebuild}", err=True)
+        click.echo(f"mend the index: {typed('gallery rebuild', gallery=options.gallery)}", err=True)
     return 5 if wrong else 0
 
 
@@ -103,7 +102,7 @@ def reencode_command(options: Shared, drop_missing: bool) -> None:
     for refusal in report.dropped:
         click.echo(f"dropped: {refusal.path}: {refusal.reason}", err=True)
     if calibrated is not None:
-        again = f"facedb calibrate STRANGERS -g {quote(options.gallery)}"
+        again = typed("calibrate", "STRANGERS", gallery=options.gallery)
         click.echo(f"the calibration was of the old templates: {again}", err=True)
     words = f"{options.gallery}: {counted(report.reencoded, 'template')} made anew"
     click.echo(as_json("reencode", report) if options.as_json else words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from facedb.cli.options import Shared, model_options, progress_bar, shared
 from facedb.errors import InputError
 from facedb.render import as_json
 from facedb.render_index import index_text, left_out_lines
+from facedb.typed import typed
 
 if TYPE_CHECKING:
     from facedb.outcome import IndexReport
@@ -48,13 +48,17 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
       facedb index photos -g family.gallery --prune
     """
     with options.open() as db, progress_bar("indexing") as progress:
+        before = db.people.names() if db.exists else frozenset()
         report = db.index_folder(folder, prune=prune, progress=progress)
-        alike = db.people.all_alike() if report.enrolled else ()
+        new = db.people.names() - before if report.enrolled else frozenset()
+        alike = {name: other for name in sorted(new) if (other := db.people.beside(name))}
     code = _show(options, report, strict, folder)
-    for name, other, *_ in alike:
-        click.echo(_beside(options, other, name), err=True)
+    told = [{pair.name, pair.other} for pair in report.twice]
+    for name, other in alike.items():
+        if {name, other} not in told and (name > other or other not in new):
+            click.echo(_beside(options, name, other), err=True)
     if not report.removed and (not report.people or _loose(report)):
-        raise InputError(f"{folder}: nobody was enrolled; {_way_out(folder, report)}")
+        raise InputError(f"{folder}: nobody was enrolled; {_way_out(options, folder, report)}")
     return code
 
 
@@ -74,7 +78,7 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
     \b
       facedb enroll "Mira Solene" mira1.jpg mira2.jpg
     """
-    if os.path.isfile(name):
+    if os.path.isfile(name) and not any(map(os.path.exists, photos)):
         raise click.UsageError(
             f"{name} is a file; the name comes first: facedb enroll NAME PHOTO..."
         )
@@ -90,7 +94,7 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
 
 
 def _beside(options: Shared, name: str, other: str) -> str:
-    merge = f"facedb people merge {quote(name)} {quote(other)} -g {quote(options.gallery)}"
+    merge = typed("people merge", name, other, gallery=options.gallery)
     return f"{name!r} stands beside {other!r}; if they are one person: {merge}"
 
 
@@ -100,19 +104,20 @@ def _say_how_to_free(options: Shared, report: IndexReport) -> None:
 
     theirs = [item for item in report.refused if item.reason.startswith(SAME_PHOTO)]
     if theirs:
-        owner = theirs[0].reason.removeprefix(SAME_PHOTO)
-        remove = f"facedb people remove {quote(owner)} {quote(theirs[0].path)}"
-        click.echo(f"if it is not {owner}: {remove} -g {quote(options.gallery)}", err=True)
+        owner, photo = theirs[0].reason.removeprefix(SAME_PHOTO), ("--photo", theirs[0].path)
+        remove = typed("people remove", owner, gallery=options.gallery, options=photo)
+        click.echo(f"if it is not {owner}: {remove}", err=True)
 
 
-def _way_out(folder: str, report: IndexReport) -> str:
+def _way_out(options: Shared, folder: str, report: IndexReport) -> str:
     from facedb.photos import reasons
 
     if any(refusal.reason == reasons.NO_PERSON for refusal in report.refused):
         person, top = os.path.join(folder, "Mira", "..."), os.path.dirname(os.path.abspath(folder))
+        enroll = typed("enroll", "NAME", folder, gallery=options.gallery)
         return (
-            f"make a folder per person: {person}, or: facedb enroll NAME {quote(folder)}; if this "
-            f"is a person's folder among others: facedb index {quote(top)}"
+            f"make a folder per person: {person}, or: {enroll}; if this is a person's folder "
+            f"among others: {typed('index', top, gallery=options.gallery)}"
         )
     if report.photos:
         return "see above why each photo was left out"

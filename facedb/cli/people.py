@@ -60,7 +60,8 @@ def doubts_command(options: Shared, name: str | None) -> None:
     """Enrolled photos worth a look, of everyone or of NAME.
 
     Those whose face is hard to recognise, those that show several faces, and those that look like
-    somebody else and unlike the person's other photos, as one in a wrong folder does.
+    somebody else and unlike the person's other photos, as one in a wrong folder does; and people
+    who seem to be enrolled under several names.
 
     \b
       facedb people doubts
@@ -111,17 +112,21 @@ def merge_command(options: Shared, name: str, into: str) -> None:
 
 @people_command.command("remove")
 @click.argument("name")
-@click.argument("photos", nargs=-1, metavar="[PHOTO]...")
+@click.option(
+    "--photo",
+    "photos",
+    multiple=True,
+    metavar="FILE",
+    help="Only what was enrolled from this file, as `people show` lists it; may be repeated.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @shared
 def remove_command(options: Shared, name: str, photos: tuple[str, ...], yes: bool) -> int:
     """Remove NAME for good: vectors, index entries, file names, aliases. Files stay where they are.
 
-    With PHOTO, only what was enrolled from these files, as `facedb people show` lists them.
-
     \b
       facedb people remove "Ada Lovelace" --yes
-      facedb people remove "Ada Lovelace" photos/ada/blurred.jpg
+      facedb people remove "Ada Lovelace" --photo photos/ada/blurred.jpg
     """
     with options.open() as db:
         found = db.people.find(name)

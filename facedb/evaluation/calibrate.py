@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from shlex import quote
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from facedb.photos import PersonPhoto, walk_people
 from facedb.photos.reasons import NO_PERSON
 from facedb.store import Measurements, OperatingPoint
 from facedb.strangers import StrangerCurve
+from facedb.typed import typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def calibrate(
     if len(enrolled.names) < 2:
         raise InputError(
             f"{gallery.folder}: {len(enrolled.names)} people are enrolled; a threshold is measured "
-            f"on a gallery of two or more: facedb index DIR -g {quote(str(gallery.folder))}"
+            f"on a gallery of two or more: {typed('index', 'DIR', gallery=gallery.folder)}"
         )
     if strangers is None or eyes is None:
         trial, left_out = _held_out(enrolled, aggregation), 0

@@ -99,7 +99,9 @@ def mistakes_html(trial: Trial, threshold: float | None, faces: bool) -> list[st
 
 def _mistake_html(trial: Trial, mistake: Mistake) -> str:
     probe = _picture(trial.probes.paths[mistake.row], trial.probes.boxes[mistake.row])
-    rows = np.flatnonzero(trial.enrolled.owners == mistake.beside)
+    # A photo that is searched among the others is enrolled itself.
+    itself = trial.enrolled.digests == trial.probes.origins[mistake.row]
+    rows = np.flatnonzero((trial.enrolled.owners == mistake.beside) & ~itself)
     change = trial.enrolled.vectors[rows] - trial.probes.vectors[mistake.row]
     nearest = int(rows[np.argmin(np.einsum("nd,nd->n", change, change))])
     rival = _picture(*trial.enrolled.photo_of(nearest))

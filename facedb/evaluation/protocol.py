@@ -171,6 +171,8 @@ def run_evaluation(
         )
     if options.seed is not None and options.split is None and layout.protocol != "lfw":
         raise InputError(f"--seed {options.seed}: nothing is drawn here; give --split FILE too")
+    if options.strangers and not db.gallery.store.count():
+        raise InputError(f"--strangers: nobody is enrolled in {db.folder}")
     aggregation = db.settings.aggregation
     keep = Measurements(db.gallery.store) if options.keep else None
     samples = read_samples(
@@ -269,7 +271,7 @@ def _search(
     if layout.protocol == "folders":
         trial = run_trial(enrolled_from(_clean(gallery)), clean, aggregation)
         return _Searched(trial, "folders")
-    known = tried_in(db.gallery.store) if db.exists or options.strangers else None
+    known = tried_in(db.gallery.store) if db.exists else None
     if known is not None and (options.strangers or _anybody(known, probes)):
         return _in_gallery(db, known, clean, layout.folder)
     trial = run_trial(enrolled_from(clean), clean, aggregation, held_out=True)

@@ -19,6 +19,7 @@ from facedb.errors import (
     GalleryFull,
     GalleryReadOnly,
 )
+from facedb.typed import typed
 
 FILE_NAME = "gallery.sqlite"
 BUSY_SECONDS = 30.0
@@ -55,15 +56,20 @@ def place(file: str) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def put_in_place(made: Path, file: Path) -> None:
-    """Move a whole store to where it belongs, unless there is one."""
+def put_in_place(made: Path, file: Path) -> bool:
+    """Put a whole store where it belongs, unless there is one; False where nothing is ever linked.
+
+    Raises:
+        GalleryError: something else is in the way.
+    """
     try:
         os.link(made, file)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        if not file.exists():
-            made.replace(file)
+    except FileExistsError as error:
+        if not file.is_file():
+            raise GalleryError(f"{file}: is in the way, and is no file; move it away") from error
+    except OSError:
+        return False
+    return True
 
 
 def new_engine(folder: Path) -> sa.Engine:
@@ -192,7 +198,7 @@ def _gallery_error(folder: Path, cause: BaseException | None) -> GalleryError:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return GalleryReadOnly(
                 f"{file}: cannot be opened or written by this user ({cause}); if another user "
-                f"is writing it, wait, or have them run: facedb gallery check -g {folder}"
+                f"is writing it, wait, or have them run: {typed('gallery check', gallery=folder)}"
             )
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return GalleryDamaged(

@@ -45,6 +45,7 @@ from facedb.store.tables import (
     metadata,
 )
 from facedb.store.writer import Writer
+from facedb.typed import typed
 
 _logger = logging.getLogger("facedb")
 
@@ -78,15 +79,17 @@ class Store(Lookups):
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
         """Make an empty store in `folder`, or open the one that is there.
 
-        It is made aside and comes whole: of two that race, the first wins and both open it.
+        It is made aside and comes whole, but on file systems without hard links, where it is made
+        in its place. Of two that race, the first wins and both open it.
         """
         if not holds_store(folder) and folder.exists() and not folder.is_dir():
             raise GalleryError(f"{folder}: is a file; a gallery is a folder, name another with -g")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".making-", dir=folder) as aside:
+            with TemporaryDirectory(prefix=".making-", dir=folder) as aside, translated(folder):
                 cls._make(Path(aside), pin, index_kind)
-                put_in_place(Path(aside, FILE_NAME), folder / FILE_NAME)
+                if not put_in_place(Path(aside, FILE_NAME), folder / FILE_NAME):
+                    cls._make(folder, pin, index_kind)
         except OSError as error:
             raise GalleryError(
                 f"{folder}: cannot make a gallery here: {error.strerror}; name another with -g"
@@ -95,6 +98,7 @@ class Store(Lookups):
 
     @staticmethod
     def _make(folder: Path, pin: Pin, index_kind: str) -> None:
+        """Write an empty store, unless there is one."""
         engine = new_engine(folder)
         row = {
             "id": 1,
@@ -105,12 +109,13 @@ class Store(Lookups):
             "created_at": time.time(),
             **asdict(pin),
         }
-        with translated(folder), engine.connect() as connection:
+        with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA page_size = 16384")
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             metadata.create_all(connection)
-            connection.execute(sa.insert(gallery_table), row)
+            if connection.execute(sa.select(gallery_table.c.id)).first() is None:
+                connection.execute(sa.insert(gallery_table), row)
             connection.commit()
         engine.dispose()
 
@@ -128,7 +133,8 @@ class Store(Lookups):
                     f"{folder}: is a file; a gallery is a folder, name one with -g"
                 )
             raise GalleryMissing(
-                f"{folder}: there is no gallery here; make one: facedb index DIR -g {folder}"
+                f"{folder}: there is no gallery here; make one: "
+                f"{typed('index', 'DIR', gallery=folder)}"
             )
         writable = may_write(folder)
         try:
@@ -226,7 +232,7 @@ class Store(Lookups):
         if busy:
             _logger.warning(
                 "%s: another process is reading it; what was removed leaves the disk when that has "
-                "finished and you run: facedb gallery rebuild -g %s",
+                "finished and you run: %s",
                 self.folder,
-                self.folder,
+                typed("gallery rebuild", gallery=self.folder),
             )
