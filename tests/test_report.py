@@ -92,7 +92,7 @@ def test_no_faces_and_no_names(folder: Path, tmp_path: Path, capsys: Output) -> 
     assert "Person" not in page
     assert "shows no faces" in page
     assert run([*command, "--report", str(tmp_path / "new" / "page.html"), "--no-faces"]) == 0
-    assert (tmp_path / "new" / "page.html").read_text(encoding="utf-8") == page
+    assert "shows no faces" in (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     capsys.readouterr()
     assert run([*command, "--report", str(file / "page.html")]) == 4
     assert "cannot be written" in capsys.readouterr().err
