@@ -91,7 +91,7 @@ def _threshold_lines(report: EvaluationReport) -> list[str]:
 
 def _dir_lines(report: EvaluationReport) -> list[str]:
     if not report.dir:
-        few = "too few strangers to set a threshold by: 30 people, for an FPIR of 10 %"
+        few = "too few strangers to set a threshold by: an FPIR of 10 % takes 30 of them"
         return [few] if report.mated else []
     held = report.strangers == "held out"
     whose = "people held out in turn" if held else "non-mated probes"

@@ -187,6 +187,14 @@ def test_index_and_doubts_say_who_seems_to_have_two_names(
     merge = shlex.join(["facedb", "people", "merge", "M Solene", "Mira_Solene", *gallery])
     assert "1 person seems to be enrolled under several names; if it is so, merge them:\n" in out
     assert f" apart: {merge}\n" in out
+    assert (
+        run(["enroll", "m solene", str(SAMPLE.parent / "val" / "Mira_Solene" / "05.jpg"), *gallery])
+        == 0
+    )
+    # The names are nearly one, and so are the faces: it is said once.
+    assert "".join(capsys.readouterr()).count("facedb people merge 'm solene' 'M Solene'") == 1
+    assert run(["people", "remove", "m solene", "--yes", *gallery]) == 0
+    capsys.readouterr()
     for name, said in (([], True), (["Mira_Solene"], True), (["Gregor_Waldmoor"], False)):
         assert run(["people", "doubts", *name, *gallery]) == 0
         assert (merge in capsys.readouterr().out) is said

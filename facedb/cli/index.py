@@ -53,10 +53,9 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
         new = db.people.names() - before if report.enrolled else frozenset()
         alike = {name: other for name in sorted(new) if (other := db.people.beside(name))}
     code = _show(options, report, strict, folder)
-    told = [{pair.name, pair.other} for pair in report.twice]
     for name, other in alike.items():
-        if {name, other} not in told and (name > other or other not in new):
-            click.echo(_beside(options, name, other), err=True)
+        if name > other or other not in new:
+            _say_beside(options, report, name, other)
     if not report.removed and (not report.people or _loose(report)):
         raise InputError(f"{folder}: nobody was enrolled; {_way_out(options, folder, report)}")
     return code
@@ -86,16 +85,19 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
         other = db.people.alike(name) if db.exists else None
         report = db.enroll(name, photos, progress)
     if other is not None and report.enrolled:
-        click.echo(_beside(options, name, other), err=True)
+        _say_beside(options, report, name, other)
     nothing = report.enrolled + report.duplicates == 0
     code = _show(options, report, strict or nothing)
     _say_how_to_free(options, report)
     return code
 
 
-def _beside(options: Shared, name: str, other: str) -> str:
-    merge = typed("people merge", name, other, gallery=options.gallery)
-    return f"{name!r} stands beside {other!r}; if they are one person: {merge}"
+def _say_beside(options: Shared, report: IndexReport, name: str, other: str) -> None:
+    """That two names are nearly one, unless their faces said so already."""
+    if {name, other} not in [{pair.name, pair.other} for pair in report.twice]:
+        merge = typed("people merge", name, other, gallery=options.gallery)
+        words = f"{name!r} stands beside {other!r}; if they are one person: {merge}"
+        click.echo(words, err=True)
 
 
 def _say_how_to_free(options: Shared, report: IndexReport) -> None:
