@@ -71,7 +71,7 @@ def index_folder(
         )
     report = IndexReport.of(len(walk.entries), walk.skipped)
     if not known:  # it is new
-        report.nested = _nested(walk, top, gallery.store.names())
+        report.nested = walk.nested(top, gallery.store.names())
     enroller = _Enroller(gallery, encoder, detector, report, known, replacing=True)
     enroller.run(_to_read(walk, known, report), progress)
     gone = vanished(walk, known)
@@ -87,16 +87,6 @@ def index_folder(
         add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
     report.refused.sort(key=lambda refusal: refusal.path)
     return _finished(report, gallery, threshold, began, since, enroller.made)
-
-
-def _nested(walk: PeopleWalk, top: str, enrolled: Collection[str]) -> str:
-    """The folder of the only person, who is new, where several folders in it hold the photos."""
-    found = {entry.identity for entry in walk.entries}
-    if len(found) != 1 or found.intersection(enrolled):
-        return ""
-    parts = [os.path.relpath(entry.path, top).split(os.sep) for entry in walk.entries]
-    inside = {below[1] for below in parts if len(below) > 2} - {"distortion"}
-    return os.path.join(top, parts[0][0]) if len(inside) > 1 else ""
 
 
 def _to_read(walk: PeopleWalk, known: dict[str, FileRow], report: IndexReport) -> list[PersonPhoto]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -42,6 +42,18 @@ class PeopleWalk:
 
     entries: list[PersonPhoto]
     skipped: list[Skipped]
+
+    def nested(self, top: str, known: Collection[str]) -> str:
+        """The folder of the only person, not yet known, if several folders in it hold the photos.
+
+        Else "". Folders named distortion do not count.
+        """
+        found = {entry.identity for entry in self.entries}
+        if len(found) != 1 or found.intersection(known):
+            return ""
+        parts = [os.path.relpath(entry.path, top).split(os.sep) for entry in self.entries]
+        inside = {below[1] for below in parts if len(below) > 2} - {"distortion"}
+        return os.path.join(top, parts[0][0]) if len(inside) > 1 else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,23 +22,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facedb.device import Device
-from facedb.encoder.bundle import bundle_folder
-from facedb.errors import DependencyMissing, InputError, TrainingError
-from facedb.faces import open_detector
+from facedb.errors import DependencyMissing, TrainingError
 from facedb.training import checkpoint
 from facedb.training.ahead import ahead
 from facedb.training.batches import Batch, Loader, draw, pictures_of, renewed
-from facedb.training.data import Faces, Progress, apart, folders, read_faces, single_photos
+from facedb.training.data import Faces, apart
 from facedb.training.finish import finish
 from facedb.training.learner import Learner, NotFinite, rate_at
 from facedb.training.lessons import answers_of, teacher_of
 from facedb.training.losses import Seen
-from facedb.training.networks import decides, settled, strange_to, usual_detector
-from facedb.training.recipes import Recipe, check
+from facedb.training.networks import decides, settled
+from facedb.training.ready import can_select, read, spare, tell_who_teaches, telling
+from facedb.training.recipes import check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
 from facedb.training.teacher import Answers, Memory
-from facedb.training.validation import LESS_IS_BETTER, thumbnails, validate
+from facedb.training.validation import validate
 
 _logger = logging.getLogger("facedb")
 SAVE_EVERY = 120.0  # seconds that a kill may cost
@@ -56,20 +55,15 @@ def train(request: TrainRequest) -> TrainReport:
     began = time.monotonic()
     recipe = settled(request.recipe)
     check(recipe)
-    _spare(request.out, recipe)
-    if strange_to(recipe, request.detector):
-        _logger.warning(
-            "--begin %s knows other pictures than --detector %s cuts: take --detector %s",
-            recipe.begin, request.detector, usual_detector(recipe),
-        )  # fmt: skip
+    spare(request, recipe)
     device = resolved(request.device)
-    faces, proof = _read(request, recipe)
+    faces, proof = read(request, recipe)
     shared = apart(faces, proof)
-    _warn(faces, shared, recipe.sampler)
-    _can_select(recipe, proof)
+    tell_who_teaches(faces, shared, recipe.sampler)
+    can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
     teacher = teacher_of(request, recipe, device)
-    asking = _telling(request, "asking the teacher")
+    asking = telling(request, "asking the teacher")
     answers = answers_of(request, recipe, faces, teacher, asking)
     memory = None
     if teacher is not None and answers is None:
@@ -117,62 +111,6 @@ def resolved(device: Device) -> str:
     if device == "cuda" and not there:
         raise DependencyMissing("--device cuda: torch finds no GPU here; leave the option out")
     return "cuda" if there and device != "cpu" else "cpu"
-
-
-def _spare(out: Path, recipe: Recipe) -> None:
-    """InputError where the run would write over the encoder that it begins or learns from."""
-    for option, spec in (("begin", recipe.begin), ("teacher", recipe.teacher)):
-        if spec and bundle_folder(spec).resolve() == (out / "encoder").resolve():
-            raise InputError(
-                f"--{option} {spec}: this run would write its encoder over it; name another --out"
-            )
-
-
-def _read(request: TrainRequest, recipe: Recipe) -> tuple[Faces, Faces]:
-    entries, proof = folders(request.data, request.val, recipe.seed)
-    detector = open_detector(request.detector, recipe.size)
-    parts = ("reading training photos", entries), ("reading validation photos", proof)
-    train, val = (
-        read_faces(part, detector, recipe.size, _telling(request, words)) for words, part in parts
-    )
-    return train, val
-
-
-def _warn(faces: Faces, shared: set[str], sampler: str) -> None:
-    alone, least = single_photos(faces), 1 if sampler == "pairs" else 2
-    if alone:
-        what = "they serve as others" if sampler == "pairs" else "nothing is learned of them"
-        _logger.warning(
-            "%d of %d people have one picture, such as %s: no positive pair, %s",
-            len(alone), len(faces.names), alone[0], what,
-        )  # fmt: skip
-    if len(faces.names) - len(alone) < least:
-        who = "nobody has" if least == 1 else "two people must have"
-        raise InputError(f"{faces.paths[0]}: {who} two pictures; pairs of one person need two")
-    if shared:
-        _logger.warning(
-            "%d people, such as %s, are trained and validated on: the figures say how people seen "
-            "in training are told apart, not strangers", len(shared), min(shared),
-        )  # fmt: skip
-
-
-def _can_select(recipe: Recipe, proof: Faces) -> None:
-    """Whether the validation photos can tell what the best epoch is picked by."""
-    metrics = validate(thumbnails(proof.crops), proof).metrics
-    able = [name for name in metrics if name not in LESS_IS_BETTER]
-    if recipe.select not in able:
-        raise InputError(f"--select {recipe.select}: take {', '.join(able)}")
-    if metrics[recipe.select] is None:
-        raise InputError(
-            f"{proof.paths[0]} and the other validation photos cannot tell {recipe.select}: it "
-            "needs people with two pictures, or two photos, or more pairs; add some, name another "
-            "--val, or take --select same_photo_rank1"
-        )
-
-
-def _telling(request: TrainRequest, words: str) -> Progress | None:
-    tell = request.progress
-    return None if tell is None else lambda done, total: tell(words, done, total)
 
 
 class _Run:
