@@ -70,8 +70,8 @@ class People:
         return None if _composed(name) in names else _alike(name, names)
 
     def names(self) -> frozenset[str]:
-        """Of everybody, without aliases."""
-        return frozenset(person.name for person in self._gallery.store.people())
+        """Every name and alias."""
+        return frozenset(self._gallery.store.names())
 
     def beside(self, name: str) -> str | None:
         """Somebody else whose name is this one but for case, spaces and the like."""

@@ -45,11 +45,11 @@ def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice
         for ids, _ in store.added(since, store.revision())
         for owner in store.owners_of(ids.tolist()).values()
     }
-    people = {person.identity_id: person for person in store.people()}
     found: dict[tuple[int, int], float] = {}
     order = sorted(new)
     for start in range(0, len(order), _BLOCK):
         found |= dict(_alike(gallery, order[start : start + _BLOCK], limit))
+    people = {person.identity_id: person for person in store.people()} if found else {}
     pairs, group = [], {number: {number} for number in people}
     for (one, other), distance in sorted(found.items(), key=lambda pair: (pair[1], pair[0])):
         # Somebody may have gone meanwhile.
