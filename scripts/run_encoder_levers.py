@@ -30,7 +30,7 @@ from facedb.training.request import TrainRequest
 LEVERS: dict[str, dict[str, Any]] = {
     "best": {},
     "no-contrastive": {"loss": "distillation"},
-    "contrastive-0.02": {"loss": "distillation+0.02*contrastive"},
+    "contrastive-0.1": {"loss": "distillation+0.1*contrastive"},
     "contrastive-0.5": {"loss": "distillation+0.5*contrastive"},
     "no-blends": {"mix": 0.0},
     "no-bends": {"bend": 0.0},
@@ -40,10 +40,10 @@ LEVERS: dict[str, dict[str, Any]] = {
     "new-each-epoch": {"renew": 1},
     "no-average": {"ema": 0.0},
     "adamw": {"optimizer": "adamw", "learning_rate": 1e-3},
-    "with-relational": {"loss": "distillation+0.1*contrastive+0.3*relational"},
-    "with-hints": {"loss": "distillation+0.1*contrastive+0.3*hints"},
+    "with-relational": {"loss": "distillation+0.02*contrastive+0.3*relational"},
+    "with-hints": {"loss": "distillation+0.02*contrastive+0.3*hints"},
     "with-blur": {"blur": 3},
-    "with-cosface": {"loss": "distillation+0.1*contrastive+0.02*cosface"},
+    "with-cosface": {"loss": "distillation+0.02*contrastive+0.02*cosface"},
     "triplet": {"loss": "distillation+0.5*triplet", "sampler": "pk", "batch_size": 128},
     "patch-4": {"network_options": "patch_size=4,act_layer=relu,ls_init_value=None"},
 }

@@ -520,6 +520,7 @@ def main(results: Path, docs: Path) -> None:
         ),
         "levers, begun": levers(results, 3, read(results, "agreement-begun")),
         "levers, at length": levers_at_length(results, 4),
+        "levers, share": levers_at_length(results, 5),
         "levers, one way to blend": levers(results, 1),
         "line": line(read(results, "encoder-line")),
         "blur": blurs(read(results, "blur")),

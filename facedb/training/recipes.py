@@ -97,7 +97,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "best": Recipe(
         network_options="patch_size=7,act_layer=relu,ls_init_value=None",
         size=112,
-        loss="distillation+0.1*contrastive",
+        loss="distillation+0.02*contrastive",
         batch_size=64,
         augment="jitter",
         mix=0.7,
