@@ -42,6 +42,13 @@ DRAWS = {20: 100, 100: 20, 1680: 5}
 STRAYED = 0.03
 
 
+def samples_of_lfw(lfw: Path, cache: Path, detector: Detector, encoder: Encoder) -> Samples:
+    """Every photo of LFW, cut by a detector and embedded by an encoder."""
+    photos = sorted((lfw / "images").glob("*/*.webp"))
+    crops, shown = crops_of(photos, detector, cache, "lfw")
+    return samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
+
+
 def strayed(names: NDArray[np.str_], random: np.random.Generator) -> NDArray[np.str_]:
     """The names under which photos lie: some under another of the people."""
     people, moved = np.unique(names), random.random(len(names)) < STRAYED
@@ -116,9 +123,7 @@ def summed(draws: list[dict[str, int]]) -> dict[str, Any]:
 def main(lfw: Path, cache: Path, out: Path) -> None:
     begun = circumstances(0)
     detector, encoder = open_detector("bundled"), open_encoder("bundled", "cpu")
-    photos = sorted((lfw / "images").glob("*/*.webp"))
-    crops, shown = crops_of(photos, detector, cache, "lfw")
-    samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
+    samples = samples_of_lfw(lfw, cache, detector, encoder)
     figures = {
         str(size): summed(
             [counts_of(samples, size, seed, encoder, detector) for seed in range(draws)]

@@ -21,11 +21,9 @@ import click
 import numpy as np
 from command import Script
 from evaluate_calibration import people_of
-from evaluate_models import samples_of
-from measure_lookalikes import enroll
+from measure_lookalikes import enroll, samples_of_lfw
 from measuring import RESULTS, SHARED, circumstances, finish, rounded, table
 from numpy.typing import NDArray
-from peers import crops_of, embedded
 
 from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder import Encoder, open_encoder
@@ -107,9 +105,7 @@ def summed(draws: list[dict[str, int]]) -> dict[str, Any]:
 def main(lfw: Path, cache: Path, out: Path) -> None:
     begun = circumstances(0)
     detector, encoder = open_detector("bundled"), open_encoder("bundled", "cpu")
-    photos = sorted((lfw / "images").glob("*/*.webp"))
-    crops, shown = crops_of(photos, detector, cache, "lfw")
-    samples = samples_of(photos, embedded(crops, shown, encoder, cache, "lfw"))
+    samples = samples_of_lfw(lfw, cache, detector, encoder)
     samples = samples.take(samples.shown)
     chosen_on = people_of(samples, lfw / "peopleDevTrain.txt")
     others = samples.take(~np.isin(samples.names, np.unique(chosen_on.names)))

@@ -165,14 +165,7 @@ def run_evaluation(
     """As `evaluate`, with options, and with the search itself for a report to draw."""
     began = time.monotonic()
     layout = layout_of(folder)
-    if options.strangers and (options.split is not None or layout.protocol != "gallery"):
-        raise InputError(
-            f"--strangers: {folder} brings a gallery of its own; leave one or the other out"
-        )
-    if options.seed is not None and options.split is None and layout.protocol != "lfw":
-        raise InputError(f"--seed {options.seed}: nothing is drawn here; give --split FILE too")
-    if options.strangers and not db.gallery.store.count():
-        raise InputError(f"--strangers: nobody is enrolled in {db.folder}")
+    _check(db, layout, options)
     aggregation = db.settings.aggregation
     keep = Measurements(db.gallery.store) if options.keep else None
     samples = read_samples(
@@ -223,6 +216,18 @@ def run_evaluation(
         seconds=time.monotonic() - began,
     )
     return report, trial
+
+
+def _check(db: FaceDB, layout: Layout, options: EvaluationOptions) -> None:
+    """InputError, or GalleryMissing, where options ask for what is not there; before any work."""
+    if options.strangers and (options.split is not None or layout.protocol != "gallery"):
+        raise InputError(
+            f"--strangers: {layout.folder} brings a gallery of its own; leave one or the other out"
+        )
+    if options.seed is not None and options.split is None and layout.protocol != "lfw":
+        raise InputError(f"--seed {options.seed}: nothing is drawn here; give --split FILE too")
+    if options.strangers and not db.gallery.store.count():
+        raise InputError(f"--strangers: nobody is enrolled in {db.folder}")
 
 
 def _parts(samples: Samples, gallery: int) -> tuple[Samples, Samples]:
