@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -13,6 +14,8 @@ from facedb.errors import InputError, UnknownIdentity
 from facedb.gallery import Gallery
 from facedb.store import FileRow, Person, StoredTemplate
 from facedb.typed import typed
+
+_NO_LETTERS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,30 @@ class People:
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
         names = self._gallery.store.names()
-        return None if _composed(name) in names else _alike(name, names)
+        if _composed(name) in names:
+            return None
+        wanted = _bare(name)
+        return min((other for other in names if _bare(other) == wanted), default=None)
 
     def names(self) -> frozenset[str]:
         """Every name and alias."""
         return frozenset(self._gallery.store.names())
 
-    def beside(self, name: str) -> str | None:
-        """Somebody else whose name is this one but for case, spaces and the like."""
-        return _alike(name, self.names() - {name})
+    def beside(self, new: Collection[str]) -> dict[str, str]:
+        """Of these names, those that are another's but for case, spaces and the like -> the other.
+
+        Where there are several, the first by the alphabet.
+        """
+        groups: dict[str, list[str]] = {}
+        for name in sorted(self.names()):
+            groups.setdefault(_bare(name), []).append(name)
+        return {
+            name: next(other for other in group if other != name)
+            for group in groups.values()
+            if len(group) > 1
+            for name in group
+            if name in new
+        }
 
     def rename(self, name: str, new: str) -> Person:
         """Give a person another name; the old one stays as an alias, so that indexing the same
@@ -235,13 +253,10 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _alike(name: str, others: Iterable[str]) -> str | None:
-    wanted = _bare(name)
-    return min((other for other in others if _bare(other) == wanted), default=None)
-
-
 def _bare(name: str) -> str:
     """The letters, marks and digits of a name, without case; the name where it has none."""
+    if name.isascii():  # most are, and there may be a hundred thousand
+        return _NO_LETTERS.sub("", name).casefold() or name
     kept = (letter for letter in name.casefold() if unicodedata.category(letter)[0] in "LMN")
     return "".join(kept) or name
 

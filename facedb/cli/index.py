@@ -51,7 +51,7 @@ def index_command(options: Shared, folder: str, prune: bool, strict: bool) -> in
         before = db.people.names() if db.exists else frozenset()
         report = db.index_folder(folder, prune=prune, progress=progress)
         new = db.people.names() - before if report.enrolled else frozenset()
-        alike = {name: other for name in sorted(new) if (other := db.people.beside(name))}
+        alike = db.people.beside(new) if new else {}
     code = _show(options, report, strict, folder)
     for name, other in alike.items():
         if name > other or other not in new:
