@@ -4,8 +4,8 @@ Faces that an encoder cannot make out gather in one place of its space (Deng et 
 Unrecognizable Faces for Improving Face Recognition, WACV 2023). How far a face lies from that
 place, how large it is, how far it is turned and how sure the detector was predict by a logistic
 regression whether a probe finds its person. Those nearest to that place are unrecognisable: all of
-them look like one person. The numbers lie in the encoder's card; `scripts/fit_quality.py` fits them
-on people whom the encoder was not trained on.
+them look like one person. The numbers lie in the encoder's card, fitted on people whom the
+encoder was not trained on: by `facedb train`, and of the bundled one by `scripts/fit_quality.py`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,17 @@ class QualityModel:
         limits = float(held["poor"]), float(held.get("unrecognisable", 0.0))
         return cls(centre, weights, float(held["bias"]), usual, *limits)
 
+    def card(self) -> dict[str, Any]:
+        """What `of` reads, to four significant digits."""
+        return {
+            "centre": _rounded(self.centre),
+            "weights": _rounded(self.weights),
+            "bias": _rounded(self.bias),
+            "usual": _rounded(self.usual),
+            "poor": _rounded(self.poor),
+            "unrecognisable": _rounded(self.unrecognisable),
+        }
+
     def chances(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[n] in [0, 1], of traits float64[n, 4]."""
         return np.asarray(1 / (1 + np.exp(-(found @ self.weights + self.bias))))
@@ -114,3 +125,9 @@ class QualityModel:
                 chances.tolist(), poor.tolist(), causes, lost.tolist(), strict=True
             )
         ]
+
+
+def _rounded(value: float | NDArray[np.float64]) -> float | list[float]:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    return [float(f"{number:.4g}") for number in value.tolist()]

@@ -247,6 +247,8 @@ def percent(share: float) -> str:
     return f"{100 * share:6.2f} %"
 
 
+_MEASURED = "measured: index lists the faces that are hard to recognise"
+_UNMEASURED = "not measured ({}): faces that cannot be made out are enrolled and identified, too"
 _FIGURES = {
     "pair accuracy at d < 0.5, as published": "pair_accuracy",
     "pair accuracy at d < 0.5": "cross_photo_pair_accuracy",
@@ -285,7 +287,7 @@ def training_text(report: TrainReport) -> str:
         *([report.verdict, ""] if report.verdict else []),
         f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
         *([f"          {report.caveat}"] if report.caveat else []),
-        "quality   not measured: faces that cannot be made out are enrolled and identified, too",
+        "quality   " + (_UNMEASURED.format(report.no_quality) if report.no_quality else _MEASURED),
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: "
         + typed("index", "DIR", options=("--encoder", report.encoder)),

@@ -1,12 +1,8 @@
 """Fit the quality of a face, and prove on LFW that it predicts error.
 
 Claim: a face's quality says how likely a probe is to find its person, before anybody is compared.
-Method: on the held-out people of CelebA, whose photos are shown whole, clean and under the seven
-distortions at three severities and reduced to a quarter. A probe is answered rightly when the
-nearest of a gallery is its person: one clean photo of each held-out person, drawn anew ten times,
-and one crop of each of the people trained on, as others. A logistic regression of that on the
-traits of facedb/quality.py gives the chance. The centre is the mean embedding of the same people's
-crops, shrunk to six pixels and back.
+Method: that of facedb/training/quality.py, on the held-out people of CelebA, whose photos are shown
+whole; with `--crops` on their crops, as `facedb train` does it of any encoder.
 Proof: LFW, the first photo of each of 5,749 people enrolled; probes are the 7,484 others, and 1,000
 of them clean and under each distortion. Error of what is kept, against the share turned away, by
 our quality, by the detector's score and by the size alone.
@@ -19,14 +15,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 import click
-import cv2
 import numpy as np
 from command import Script
 from evaluate_calibration import people_of, several_photos
@@ -39,46 +34,15 @@ from facedb.evaluation.metrics import rank_k
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.trial import enrolled_from, run_trial
 from facedb.faces import CropsOnly, Detector, open_detector
-from facedb.photos import load_photo, photo_from_array
+from facedb.photos import load_photo, photo_from_array, walk_people
 from facedb.pipeline import encode_photo, encode_photos
 from facedb.quality import QualityModel, traits
-from facedb.training.distortions import KINDS, distort
-from facedb.types import Pixels
+from facedb.training.data import read_faces
+from facedb.training.distortions import KINDS
+from facedb.training.quality import CONDITIONS, Looked, centre_of, changed, fitted, quality_of
 
-SEVERITIES = (1, 3, 5)
-DRAWS = 10
 FPIRS = (0.003, 0.01, 0.1)
 AWAY = (0.0, 0.05, 0.1, 0.2, 0.3)
-POOR_SHARE = 0.05
-"""As many of the clean development faces are called poor."""
-
-FOUND_SHARE = 0.01
-"""Of the faces called unrecognisable, at most so many find their person."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Faces that were found: who, of which photo, their embedding and traits but the first."""
-
-    names: NDArray[np.str_]
-    photos: NDArray[np.int64]
-    embeddings: NDArray[np.float32]
-    traits: NDArray[np.float64]
-
-    def among(self, kept: NDArray[np.bool_]) -> Seen:
-        return Seen(self.names[kept], self.photos[kept], self.embeddings[kept], self.traits[kept])
-
-
-def changed(pixels: Pixels, condition: str, seed: int) -> Pixels:
-    """A photo under "clean", "small" or a distortion and its severity, "foggy-3"."""
-    if condition == "clean":
-        return pixels
-    if condition == "small":
-        height, width = pixels.shape[:2]
-        size = max(1, width // 4), max(1, height // 4)
-        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    kind, _, severity = condition.partition("-")
-    return distort(pixels, kind, int(severity), seed)
 
 
 class Eyes:
@@ -87,7 +51,7 @@ class Eyes:
     def __init__(self, detector: Detector, encoder: Encoder, centre: NDArray[np.float64]) -> None:
         self.detector, self.encoder, self.centre = detector, encoder, centre
 
-    def look(self, photos: Sequence[Path], condition: str) -> Seen:
+    def look(self, photos: Sequence[Path], condition: str) -> Looked:
         """The face that counts of each photo in which one is found."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             jobs = pool.map(lambda item: self._one(*item, condition), enumerate(photos))
@@ -95,7 +59,7 @@ class Eyes:
                 found = [item for item in bar if item is not None]
         rows, embeddings, told = zip(*found, strict=True)
         names = np.array([photos[row].parent.name for row in rows])
-        return Seen(names, np.array(rows), np.stack(embeddings), np.stack(told))
+        return Looked(names, np.array(rows), np.stack(embeddings), np.stack(told))
 
     def _one(self, row: int, path: Path, condition: str) -> Any:
         pixels = changed(load_photo(str(path)).pixels, condition, row)
@@ -105,46 +69,9 @@ class Eyes:
         return row, encoded.embeddings[0], traits(encoded.faces, encoded.embeddings, self.centre)[0]
 
 
-def centre_of(crops: Sequence[Pixels], encoder: Encoder) -> NDArray[np.float64]:
-    """Unit float64[d]: the mean of faces of six pixels."""
-    shrunk = [cv2.resize(crop, (6, 6), interpolation=cv2.INTER_AREA) for crop in crops]
-    again = [cv2.resize(crop, (112, 112), interpolation=cv2.INTER_CUBIC) for crop in shrunk]
-    mean = encoder.embed(np.stack(again).astype(np.uint8)).astype(np.float64).mean(axis=0)
-    return mean / np.linalg.norm(mean)
-
-
-def found_right(probes: Seen, gallery: Seen, others: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Share of the draws in which each probe's nearest is its person; NaN where it was drawn."""
-    rng = np.random.default_rng(1)
-    to_others = (probes.embeddings @ others.T).max(axis=1)
-    answers = np.full((DRAWS, len(probes.names)), np.nan)
-    for draw in range(DRAWS):
-        order = rng.permutation(len(gallery.names))
-        people, first = np.unique(gallery.names[order], return_index=True)
-        chosen = order[first]
-        scores = probes.embeddings @ gallery.embeddings[chosen].T
-        best = scores.argmax(axis=1)
-        right = (people[best] == probes.names) & (scores.max(axis=1) > to_others)
-        itself = np.isin(probes.photos, gallery.photos[chosen])
-        answers[draw] = np.where(itself, np.nan, right)
-    return np.nanmean(answers, axis=0)
-
-
-def fit(seen: Seen, right: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Weights float64[4] and bias; each face counts for right and for wrong by its share."""
-    from sklearn.linear_model import LogisticRegression
-
-    mean, scale = seen.traits.mean(axis=0), seen.traits.std(axis=0) + 1e-9
-    inputs = np.concatenate([(seen.traits - mean) / scale] * 2)
-    outcome = np.repeat([1, 0], len(right))
-    model = LogisticRegression(C=10.0).fit(inputs, outcome, np.concatenate([right, 1 - right]))
-    weights = model.coef_[0] / scale
-    return weights, float(model.intercept_[0] - weights @ mean)
-
-
-def joined(parts: Sequence[Seen]) -> Seen:
-    columns = ("names", "photos", "embeddings", "traits")
-    return Seen(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+def joined(parts: Sequence[Looked]) -> Looked:
+    columns = ("people", "photos", "embeddings", "traits")
+    return Looked(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
 def rejecting(quality: NDArray[np.float64], wrong: NDArray[np.bool_]) -> dict[str, float]:
@@ -171,7 +98,7 @@ def proof(eyes: Eyes, model: QualityModel, lfw: Path, few: int) -> dict[str, Any
     }
 
 
-def weighting(seen: Seen, model: QualityModel, lfw: Path) -> dict[str, Any]:
+def weighting(seen: Looked, model: QualityModel, lfw: Path) -> dict[str, Any]:
     """The mean of a person's templates against that weighted by their quality, five draws."""
     samples = people_of(as_samples(seen), lfw.parent / "peopleDevTrain.txt")
     heavy = as_samples(
@@ -193,12 +120,12 @@ def weighting(seen: Seen, model: QualityModel, lfw: Path) -> dict[str, Any]:
     }
 
 
-def as_samples(seen: Seen) -> Samples:
+def as_samples(seen: Looked) -> Samples:
     """Faces as the evaluation's protocols take them."""
-    count = len(seen.names)
+    count = len(seen.people)
     digests = np.arange(count).astype(str)
     return Samples(
-        seen.names,
+        seen.people,
         tuple(digests.tolist()),
         digests,
         digests,
@@ -210,14 +137,14 @@ def as_samples(seen: Seen) -> Samples:
     )
 
 
-def _curves(probes: Seen, gallery: Seen, model: QualityModel) -> dict[str, Any]:
+def _curves(probes: Looked, gallery: Looked, model: QualityModel) -> dict[str, Any]:
     nearest = np.concatenate(
         [
             (part @ gallery.embeddings.T).argmax(axis=1)
             for part in np.array_split(probes.embeddings, 1 + len(probes.embeddings) // 1000)
         ]
     )
-    wrong = gallery.names[nearest] != probes.names
+    wrong = gallery.people[nearest] != probes.people
     quality = model.chances(probes.traits)
     lost = model.cannot_tell(probes.embeddings)
     poor = lost | (quality < model.poor)
@@ -269,37 +196,42 @@ def draw(result: dict[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def unrecognisable(distances: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
-    """The distance to the centre within which FOUND_SHARE of the faces find their person."""
-    order = np.argsort(distances)
-    found = np.cumsum(shares[order]) / np.arange(1, len(order) + 1)
-    return float(distances[order][np.flatnonzero(found <= FOUND_SHARE)[-1]])
+def threshold_of(encoder: Encoder) -> float:
+    return float(encoder.card["threshold"]["distance"])
 
 
-def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, dict[str, Any]]:
+def development(
+    people: Path, photos: Path, detector: Detector, encoder: Encoder
+) -> tuple[QualityModel, dict[str, Any]]:
     """The regression fitted on the people held out, and what it was fitted on."""
+    looked = CropsOnly()
+    crops = [looked.detect(load_photo(str(path)))[0].crop for path in people.glob("val/*/*.webp")]
+    eyes = Eyes(detector, encoder, centre_of(crops, encoder))
     held = sorted(path.name for path in (people / "val").iterdir())
     whole = [path for name in held for path in sorted((photos / name).glob("*.webp"))]
-    versions = ["clean", "small", *(f"{kind}-{n}" for kind in KINDS for n in SEVERITIES)]
-    seen = {version: eyes.look(whole, version) for version in versions}
+    seen = {condition: eyes.look(whole, condition) for condition in CONDITIONS}
     firsts = [str(min(path.glob("*.webp"))) for path in sorted((people / "train").iterdir())]
-    crops = encode_photos(firsts, CropsOnly(), eyes.encoder)
-    others = np.concatenate([one.embeddings for one in crops])
-    right = {v: found_right(part, seen["clean"], others) for v, part in seen.items()}
-    told, shares = joined(list(seen.values())), np.concatenate(list(right.values()))
-    known = np.isfinite(shares)
-    weights, bias = fit(told.among(known), shares[known])
-    clean = seen["clean"].traits
-    model = QualityModel(eyes.centre, weights, bias, np.median(clean, axis=0), 0.0, 0.0)
-    poor = float(np.quantile(model.chances(clean), POOR_SHARE))
-    lost = unrecognisable(told.traits[known, 0], shares[known])
-    return replace(model, poor=poor, unrecognisable=lost), {
+    others = np.concatenate([one.embeddings for one in encode_photos(firsts, looked, encoder)])
+    model, found = fitted(seen, seen["clean"], others, eyes.centre, threshold_of(encoder))
+    return model, {
         "people": len(held),
         "photos": len(whole),
         "others": len(others),
-        "faces": len(shares),
-        "right": {v: rounded(float(np.nanmean(part))) for v, part in right.items()},
+        "faces": sum(len(part.people) for part in seen.values()),
+        "right": {condition: rounded(share) for condition, share in found.items()},
     }
+
+
+def as_training_does(people: Path, encoder: Encoder) -> tuple[QualityModel, dict[str, Any]]:
+    """What `facedb train` would write into the encoder's card."""
+    held, trained = (
+        read_faces(walk_people(people / part).entries, CropsOnly(), encoder.input_size)
+        for part in ("val", "train")
+    )
+    model = quality_of(encoder, threshold_of(encoder), held, trained)
+    if isinstance(model, str):
+        raise click.ClickException(model)
+    return model, {"people": len(held.names), "photos": len(held), "others": len(trained.names)}
 
 
 @click.command(cls=Script)
@@ -312,15 +244,28 @@ def development(people: Path, photos: Path, eyes: Eyes) -> tuple[QualityModel, d
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED)
 @click.option("--detector", default="bundled", show_default=True)
 @click.option("--few", default=1000, show_default=True, help="LFW probes that are distorted.")
-@click.option("--write-card", is_flag=True, help="Write the numbers into the bundled card.")
+@click.option("--encoder", "spec", default="bundled", show_default=True)
+@click.option("--crops", is_flag=True, help="Fit on crops alone, as `facedb train` does.")
+@click.option("--write-card", is_flag=True, help="Write numbers into the bundled card, and draw.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "quality.json")
-def main(people: Path, shared: Path, detector: str, few: int, write_card: bool, out: Path) -> None:
+def main(
+    people: Path,
+    shared: Path,
+    detector: str,
+    few: int,
+    spec: str,
+    crops: bool,
+    write_card: bool,
+    out: Path,
+) -> None:
     """Fit, prove, and write docs/results/quality.json and docs/quality.png."""
-    begun, looked = circumstances(1), CropsOnly()
-    encoder, found = open_encoder("bundled", "cpu"), open_detector(detector)
-    crops = [looked.detect(load_photo(str(path)))[0].crop for path in people.glob("val/*/*.webp")]
-    eyes = Eyes(found, encoder, centre_of(crops, encoder))
-    model, fitted = development(people, shared / "data" / "celeba" / "photos", eyes)
+    begun = circumstances(1)
+    encoder, found = open_encoder(spec, "cpu"), open_detector(detector)
+    photos = shared / "data" / "celeba" / "photos"
+    model, fitted_on = (
+        as_training_does(people, encoder) if crops else development(people, photos, found, encoder)
+    )
+    eyes = Eyes(found, encoder, model.centre)
     lfw = proof(eyes, model, shared / "data" / "lfw" / "images", few)
     for name in ("clean", "mixed"):
         rows = [("by", *(f"{share:.0%}" for share in AWAY))]
@@ -329,20 +274,14 @@ def main(people: Path, shared: Path, detector: str, few: int, write_card: bool, 
             for by, kept in lfw[name]["kept"].items()
         ]
         table(f"LFW, {name}: rank-1 error of those kept, %, by the share turned away", rows)
-    draw(lfw, ROOT / "docs" / "quality.png")
-    numbers = {
-        "weights": [rounded(weight) for weight in model.weights.tolist()],
-        "bias": rounded(model.bias),
-        "usual": [rounded(value) for value in model.usual.tolist()],
-        "poor": rounded(model.poor),
-        "unrecognisable": rounded(model.unrecognisable),
-    }
     made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
-    finish(begun | made_by | {"development": fitted} | numbers | {"lfw": lfw}, [], out)
+    numbers = model.card()
+    centre = {"centre": numbers.pop("centre")}
+    finish(begun | made_by | {"development": fitted_on} | numbers | {"lfw": lfw}, [], out)
     if write_card:
+        draw(lfw, ROOT / "docs" / "quality.png")
         with bundled_card() as card:
-            centre = [rounded(value) for value in model.centre.tolist()]
-            card["quality"] = {"centre": centre, **numbers, "measured": "docs/results/quality.json"}
+            card["quality"] = centre | numbers | {"measured": "docs/results/quality.json"}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
 from facedb.identify import FaceDB, Settings
 from facedb.quality import CAUSES, QualityModel, traits
+from facedb.training.loop import train
+from facedb.training.quality import Looked, fitted
+from facedb.training.recipes import recipe
+from facedb.training.request import TrainRequest
 from facedb.types import Face
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "train"
@@ -166,3 +170,63 @@ def test_index_prints_the_worst_first(
     assert "enrolled faces are hard to recognise" in printed
     assert len(shares) == 10
     assert shares == sorted(shares)
+
+
+def looked(people: str, photos: list[int], angles: list[float], apart: list[float]) -> Looked:
+    rows = np.concatenate([unit(angle) for angle in angles])
+    return Looked(np.array(list(people)), np.array(photos), rows, np.array(apart)[:, None])
+
+
+def test_who_is_found_worked_by_hand() -> None:
+    # A's two photos are near each other; an other lies between those of B; C has one photo.
+    gallery = looked("AABBC", [0, 1, 2, 3, 4], [0.0, 0.1, 1.0, 1.4, 2.0], [1.3, 1.3, 1.2, 1.2, 1.1])
+    # Blurred, A's first photo is like B's.
+    blurred = looked("A", [0], [0.99], [0.9])
+    other = unit(1.2)
+    model, shares = fitted({"clean": gallery, "blurred-3": blurred}, gallery, other, CENTRE, 0.8)
+    assert shares == {"clean": 0.5, "blurred-3": 0.0}
+    # A regression with a free bias is right on average: two of the five that could be found were.
+    told = np.array([1.3, 1.3, 1.2, 1.2, 0.9])
+    chances = 1 / (1 + np.exp(-(told * model.weights[0] + model.bias)))
+    assert model.weights[0] > 0
+    assert chances.mean() == pytest.approx(2 / 5, abs=1e-3)
+    # Five faces cannot say that nobody is found from there; what is taken for the centre is nobody.
+    assert model.unrecognisable == 0.8
+    assert model.usual.tolist() == [1.2]
+
+
+def test_training_measures_quality(tmp_path: Path) -> None:
+    for number, person in enumerate(sorted(SAMPLE.iterdir())):
+        (tmp_path / "data" / ("train" if number % 2 else "val")).mkdir(parents=True, exist_ok=True)
+        place = tmp_path / "data" / ("train" if number % 2 else "val") / person.name
+        shutil.copytree(person, place)
+    made = recipe("own", {"epochs": 1, "learning_rate": 1e-6, "precision": "fp32"})
+    out = tmp_path / "run"
+    report = train(
+        TrainRequest(tmp_path / "data", out, made, detector="none", workers=0, draw=False)
+    )
+    assert report.no_quality == ""
+    card = json.loads((out / "encoder" / "encoder.json").read_text(encoding="utf-8"))
+    model = QualityModel.of(card)
+    assert model is not None
+    assert card["quality"]["fitted_on"] == "the validation people"
+    with FaceDB(tmp_path / "g", Settings(encoder=report.encoder, detector="none")) as db:
+        encoder = db.encoder
+        found = db.index_folder(tmp_path / "data" / "val")
+    images = [
+        Image.open(path).convert("RGB").crop((24, 24, 136, 136))
+        for path in sorted((tmp_path / "data" / "val").rglob("*.jpg"))
+    ]
+    chances = {}
+    for side in (112, 24, 6):
+        crops = [image.resize((side, side), Image.Resampling.BOX) for image in images]
+        crops = [crop.resize((112, 112), Image.Resampling.BICUBIC) for crop in crops]
+        embeddings = encoder.embed(np.stack([np.asarray(crop) for crop in crops]))
+        lost = model.cannot_tell(embeddings)
+        assert lost.mean() > 0.9 if side == 6 else not lost.any() or side == 24
+        faces = [face([[10, 40], [42, 40], [34, 60], [16, 75], [36, 75]])] * len(crops)
+        chances[side] = np.mean([quality.chance for quality in model(faces, embeddings)])
+    centre = embeddings.mean(axis=0)
+    assert centre @ model.centre / np.linalg.norm(centre) > 0.99
+    assert chances[112] > chances[24] > chances[6]
+    assert len(found.poor) <= 0.05 * len(images)

@@ -127,6 +127,7 @@ def test_the_command_takes_its_options_and_says_what_came_out(
     assert "trained on 36 photos of 6 people" in text
     assert f"facedb index DIR --encoder {out / 'encoder'}" in text
     assert "an FPIR of 1 % needs 300 different strangers" in text
+    assert "not measured (4 of the people validated on have two photos, and 10 must)" in text
     assert "epoch 1: loss" in lines
     card = json.loads((out / "encoder" / "encoder.json").read_text())
     assert (card["alignment"], card["detector"]) == ("arcface-112", "none")

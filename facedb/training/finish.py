@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from facedb.encoder import open_encoder
-from facedb.encoder.bundle import bundle_folder, read_bundle
+from facedb.encoder import Encoder, open_encoder
 from facedb.encoder.export import write_bundle
 from facedb.errors import DependencyMissing, InputError
-from facedb.faces import WITHOUT_FILE
-from facedb.strangers import people_needed
-from facedb.training.data import CLEAN, Faces, people_with_two
-from facedb.training.networks import begun_bundle, build, network_options, strange_to
+from facedb.quality import QualityModel
+from facedb.training.card import calibrated_on, card_of, complete
+from facedb.training.data import Faces, people_with_two
+from facedb.training.networks import build, strange_to
+from facedb.training.quality import quality_of
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.teacher import embed
@@ -27,9 +27,6 @@ from facedb.training.verdict import Verdict, judge
 from facedb.types import Embeddings
 
 _logger = logging.getLogger("facedb")
-
-_FPIR = 0.01  # at which `validate` sets the threshold
-_AND_TERMS = "; and "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,7 @@ class Done:
         begun: of the encoder that `begin` names, on them.
         verdict: which of the two is better.
         caveat: why the threshold is not to be relied on, or "".
+        no_quality: why the encoder does not tell the quality of faces, or "".
         parameters: of the network.
     """
 
@@ -50,6 +48,7 @@ class Done:
     begun: Validation | None
     verdict: Verdict
     caveat: str
+    no_quality: str
     parameters: int
 
 
@@ -67,23 +66,24 @@ def finish(
     if not weights.exists():
         raise InputError(f"{weights}: gone; delete {out} and train anew")
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    write_bundle(out / "encoder", network, _card(request, recipe, faces))
-    embeddings = embed(open_encoder(str(out / "encoder"), "cpu"), proof.crops)
+    write_bundle(out / "encoder", network, card_of(request, recipe, faces))
+    encoder = open_encoder(str(out / "encoder"), "cpu")
+    embeddings = embed(encoder, proof.crops)
     validation = validate(embeddings, proof)
     thumbnail, begun = validate(thumbnails(proof.crops), proof), _begun(recipe, proof)
-    calibrated_on = _calibrated_on(proof, seen)
-    _complete(out / "encoder", validation, calibrated_on)
+    rests_on = calibrated_on(proof, seen)
+    quality = _quality(request, encoder, validation.threshold, proof, faces)
+    complete(out / "encoder", validation, rests_on, quality)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
-    parameters = sum(weight.numel() for weight in network.parameters())
-    caveat, verdict = calibrated_on.get("caveat", ""), Verdict()
-    if strange_to(recipe, request.detector):
-        verdict = Verdict(
-            words=f"Before, it knew other pictures than --detector {request.detector} cuts."
-        )
-    elif begun is not None:
-        people = people_with_two(proof)
-        verdict = judge(begun.metrics, validation.metrics, people, recipe.begin, seen=seen)
-    done = Done(validation, thumbnail, begun, verdict, caveat, parameters)
+    done = Done(
+        validation=validation,
+        thumbnail=thumbnail,
+        begun=begun,
+        verdict=_verdict(request, recipe, begun, validation, people_with_two(proof), seen=seen),
+        caveat=rests_on.get("caveat", ""),
+        no_quality=quality if isinstance(quality, str) else "",
+        parameters=sum(weight.numel() for weight in network.parameters()),
+    )
     _write_metrics(out / "metrics.json", done, proof, seen)
     if request.draw:
         _draw(out, request.with_faces)
@@ -97,6 +97,33 @@ def _begun(recipe: Recipe, proof: Faces) -> Validation | None:
     return validate(embed(open_encoder(recipe.begin, "cpu"), proof.crops), proof)
 
 
+def _verdict(
+    request: TrainRequest,
+    recipe: Recipe,
+    begun: Validation | None,
+    after: Validation,
+    people: int,
+    *,
+    seen: bool,
+) -> Verdict:
+    if strange_to(recipe, request.detector):
+        return Verdict(
+            words=f"Before, it knew other pictures than --detector {request.detector} cuts."
+        )
+    if begun is None:
+        return Verdict()
+    return judge(begun.metrics, after.metrics, people, recipe.begin, seen=seen)
+
+
+def _quality(
+    request: TrainRequest, encoder: Encoder, threshold: float, proof: Faces, faces: Faces
+) -> QualityModel | str:
+    try:
+        return quality_of(encoder, threshold, proof, faces, request.telling("measuring quality"))
+    except DependencyMissing as error:
+        return str(error)
+
+
 def _draw(out: Path, faces: bool) -> None:
     try:
         from facedb.training.report import draw_all, write_report
@@ -105,93 +132,6 @@ def _draw(out: Path, faces: bool) -> None:
         return
     draw_all(out, faces=faces)
     write_report(out, faces=faces)
-
-
-def _card(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]:
-    whole = request.detector == "whole"
-    return {
-        "name": f"{recipe.network}-{request.out.name}",
-        "architecture": recipe.network,
-        "architecture_options": network_options(recipe),
-        "hidden": recipe.hidden,
-        "dim": recipe.dim,
-        "input_size": recipe.size,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-        "blur": recipe.blur,
-        "alignment": "whole" if whole else "arcface-112",
-        "normalisation": "l2",
-        "detector": request.detector if request.detector in WITHOUT_FILE else "yunet",
-        "training": {
-            "data": f"{request.data.name}: {len(faces.names)} people, {len(faces)} photos",
-            "terms": _terms(recipe),
-            "recipe": asdict(recipe) | {"begin": Path(recipe.begin).name}
-            | {"teacher": Path(recipe.teacher).name},
-            "photos_sha256": sorted(faces.digests),
-        } | _begun_from(recipe),
-    }  # fmt: skip
-
-
-def _terms(recipe: Recipe) -> str:
-    """The terms of what was begun from or learned from go with the weights, each said once."""
-    own = "as the photographs it was trained on allow"
-    if recipe.teacher.endswith(".onnx") or recipe.teacher.startswith(("timm:", "hf-hub:")):
-        own += f", and as {Path(recipe.teacher).name}, its teacher, allows"
-    said = [own]
-    for spec in sorted({spec for spec in (recipe.begin, recipe.teacher) if spec}):
-        folder = bundle_folder(spec)
-        if (folder / "encoder.json").exists():
-            card = read_bundle(folder).card
-            inherited = card.terms.removeprefix(own + _AND_TERMS).removeprefix(f"{own}; ")
-            if inherited != card.terms:
-                said += inherited.split(_AND_TERMS)
-            elif inherited != own:
-                said.append(f"{inherited or 'terms that its card does not say'} ({card.name})")
-    return _AND_TERMS.join(dict.fromkeys(said))
-
-
-def _begun_from(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Which encoder it was before, where it was one."""
-    if not recipe.begin:
-        return {}
-    card = begun_bundle(recipe).card
-    return {"begun_from": {"name": card.name, "weights": card.whole["weights_sha256"]}}
-
-
-def _complete(folder: Path, validation: Validation, calibrated_on: dict[str, Any]) -> None:
-    """Put what was measured into the card, which only then is whole."""
-    file = folder / "encoder.json"
-    whole = json.loads(file.read_text(encoding="utf-8"))
-    whole["threshold"] = {
-        "distance": validation.threshold,
-        "fpir": _FPIR,
-        "calibrated_on": calibrated_on,
-    }
-    whole["measured"] = {
-        "validation": validation.metrics,
-        "by_distortion": validation.by_distortion,
-    }
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    part.replace(file)
-
-
-def _calibrated_on(proof: Faces, seen: bool) -> dict[str, Any]:
-    """How many people and photos the threshold rests on, and whether they prove its FPIR."""
-    clean = np.array(proof.kinds) == CLEAN
-    people, needed = len(np.unique(proof.labels[clean])), people_needed(_FPIR)
-    found: dict[str, Any] = {
-        "people": "the validation people" + (", seen in training" if seen else ""),
-        "gallery": people,
-        "strangers": people,
-        "photos": int(clean.sum()),
-    }
-    if people < needed:
-        found["caveat"] = (
-            f"an FPIR of {100 * _FPIR:g} % needs {needed} different strangers: it may be larger; "
-            "facedb calibrate STRANGERS"
-        )
-    return found
 
 
 def _write_embeddings(file: Path, embeddings: Embeddings, proof: Faces) -> None:

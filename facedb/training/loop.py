@@ -32,7 +32,7 @@ from facedb.training.learner import Learner, NotFinite, rate_at
 from facedb.training.lessons import answers_of, teacher_of
 from facedb.training.losses import Seen
 from facedb.training.networks import decides, settled
-from facedb.training.ready import can_select, read, spare, tell_who_teaches, telling
+from facedb.training.ready import can_select, read, spare, tell_who_teaches
 from facedb.training.recipes import check
 from facedb.training.request import EpochRow, TrainReport, TrainRequest
 from facedb.training.samplers import crossing_share
@@ -63,7 +63,7 @@ def train(request: TrainRequest) -> TrainReport:
     can_select(recipe, proof)
     request.out.mkdir(parents=True, exist_ok=True)
     teacher = teacher_of(request, recipe, device)
-    asking = telling(request, "asking the teacher")
+    asking = request.telling("asking the teacher")
     answers = answers_of(request, recipe, faces, teacher, asking)
     memory = None
     if teacher is not None and answers is None:
@@ -93,6 +93,7 @@ def train(request: TrainRequest) -> TrainReport:
         by_distortion=done.validation.by_distortion,
         threshold=done.validation.threshold,
         caveat=done.caveat,
+        no_quality=done.no_quality,
         parameters=done.parameters,
         waiting=last.waiting,
         images_per_second=last.images_per_second,

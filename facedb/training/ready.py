@@ -7,7 +7,7 @@ import logging
 from facedb.encoder.bundle import bundle_folder
 from facedb.errors import InputError
 from facedb.faces import open_detector
-from facedb.training.data import Faces, Progress, folders, read_faces, single_photos
+from facedb.training.data import Faces, folders, read_faces, single_photos
 from facedb.training.networks import strange_to, usual_detector
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
@@ -40,7 +40,7 @@ def read(request: TrainRequest, recipe: Recipe) -> tuple[Faces, Faces]:
     detector = open_detector(request.detector, recipe.size)
     parts = ("reading training photos", entries), ("reading validation photos", proof)
     train, val = (
-        read_faces(part, detector, recipe.size, telling(request, words)) for words, part in parts
+        read_faces(part, detector, recipe.size, request.telling(words)) for words, part in parts
     )
     return train, val
 
@@ -80,9 +80,3 @@ def can_select(recipe: Recipe, proof: Faces) -> None:
             "needs people with two pictures, or two photos, or more pairs; add some, name another "
             "--val, or take --select same_photo_rank1"
         )
-
-
-def telling(request: TrainRequest, words: str) -> Progress | None:
-    """The request's progress under these words."""
-    tell = request.progress
-    return None if tell is None else lambda done, total: tell(words, done, total)

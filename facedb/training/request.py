@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facedb.device import Device
+from facedb.training.data import Progress
 from facedb.training.recipes import Recipe
 from facedb.training.validation import Metrics
 
@@ -76,6 +77,11 @@ class TrainRequest:
     with_faces: bool = True
     draw: bool = True
 
+    def telling(self, words: str) -> Progress | None:
+        """`progress` under these words."""
+        tell = self.progress
+        return None if tell is None else lambda done, total: tell(words, done, total)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
@@ -96,6 +102,7 @@ class TrainReport:
         by_distortion: kind -> figures.
         threshold: the distance of the bundle's operating point.
         caveat: why that may accept more, where too few people were validated on; or "".
+        no_quality: why the encoder does not tell the quality of faces; or "".
         parameters: of the network.
         waiting, images_per_second: of the last epoch.
         left_out: files without a face or unreadable: path, reason.
@@ -121,6 +128,7 @@ class TrainReport:
     by_distortion: dict[str, Metrics]
     threshold: float
     caveat: str
+    no_quality: str
     parameters: int
     waiting: float
     images_per_second: float

@@ -238,7 +238,7 @@ def embed(teacher: Encoder, crops: Pixels) -> Embeddings:
     if teacher.spec.endswith(".onnx"):
         return teacher.embed(crops)  # torch's own threads; of the others one call keeps to a thread
     workers = os.cpu_count() or 1
-    parts = np.array_split(crops, min(len(crops), 4 * workers))
+    parts = np.array_split(crops, max(1, min(len(crops), 4 * workers)))
     with ThreadPoolExecutor(workers) as pool:
         return np.concatenate(list(pool.map(teacher.embed, parts)))
 

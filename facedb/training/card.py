@@ -1,0 +1,118 @@
+"""What a run writes into the card of its encoder: what it is made of, then what it measures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from facedb.encoder.bundle import CARD, bundle_folder, read_bundle
+from facedb.faces import WITHOUT_FILE
+from facedb.quality import QualityModel
+from facedb.strangers import people_needed
+from facedb.training.data import CLEAN, Faces
+from facedb.training.networks import begun_bundle, network_options
+from facedb.training.recipes import Recipe
+from facedb.training.request import TrainRequest
+from facedb.training.validation import Validation
+
+_FPIR: Final = 0.01  # at which `validate` sets the threshold
+_AND_TERMS: Final = "; and "
+
+
+def card_of(request: TrainRequest, recipe: Recipe, faces: Faces) -> dict[str, Any]:
+    """The card before anything is measured."""
+    whole = request.detector == "whole"
+    return {
+        "name": f"{recipe.network}-{request.out.name}",
+        "architecture": recipe.network,
+        "architecture_options": network_options(recipe),
+        "hidden": recipe.hidden,
+        "dim": recipe.dim,
+        "input_size": recipe.size,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "blur": recipe.blur,
+        "alignment": "whole" if whole else "arcface-112",
+        "normalisation": "l2",
+        "detector": request.detector if request.detector in WITHOUT_FILE else "yunet",
+        "training": {
+            "data": f"{request.data.name}: {len(faces.names)} people, {len(faces)} photos",
+            "terms": _terms(recipe),
+            "recipe": asdict(recipe) | {"begin": Path(recipe.begin).name}
+            | {"teacher": Path(recipe.teacher).name},
+            "photos_sha256": sorted(faces.digests),
+        } | _begun_from(recipe),
+    }  # fmt: skip
+
+
+def _terms(recipe: Recipe) -> str:
+    """The terms of what was begun from or learned from go with the weights, each said once."""
+    own = "as the photographs it was trained on allow"
+    if recipe.teacher.endswith(".onnx") or recipe.teacher.startswith(("timm:", "hf-hub:")):
+        own += f", and as {Path(recipe.teacher).name}, its teacher, allows"
+    said = [own]
+    for spec in sorted({spec for spec in (recipe.begin, recipe.teacher) if spec}):
+        folder = bundle_folder(spec)
+        if (folder / CARD).exists():
+            card = read_bundle(folder).card
+            inherited = card.terms.removeprefix(own + _AND_TERMS).removeprefix(f"{own}; ")
+            if inherited != card.terms:
+                said += inherited.split(_AND_TERMS)
+            elif inherited != own:
+                said.append(f"{inherited or 'terms that its card does not say'} ({card.name})")
+    return _AND_TERMS.join(dict.fromkeys(said))
+
+
+def _begun_from(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Which encoder it was before, where it was one."""
+    if not recipe.begin:
+        return {}
+    card = begun_bundle(recipe).card
+    return {"begun_from": {"name": card.name, "weights": card.whole["weights_sha256"]}}
+
+
+def complete(
+    folder: Path,
+    validation: Validation,
+    calibrated_on: dict[str, Any],
+    quality: QualityModel | str,
+) -> None:
+    """Put what was measured into the card, which only then is whole."""
+    file = folder / CARD
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    whole["threshold"] = {
+        "distance": validation.threshold,
+        "fpir": _FPIR,
+        "calibrated_on": calibrated_on,
+    }
+    whole["measured"] = {
+        "validation": validation.metrics,
+        "by_distortion": validation.by_distortion,
+    }
+    if isinstance(quality, QualityModel):
+        whole["quality"] = quality.card() | {"fitted_on": calibrated_on["people"]}
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    part.replace(file)
+
+
+def calibrated_on(proof: Faces, seen: bool) -> dict[str, Any]:
+    """How many people and photos the threshold rests on, and whether they prove its FPIR."""
+    clean = np.array(proof.kinds) == CLEAN
+    people, needed = len(np.unique(proof.labels[clean])), people_needed(_FPIR)
+    found: dict[str, Any] = {
+        "people": "the validation people" + (", seen in training" if seen else ""),
+        "gallery": people,
+        "strangers": people,
+        "photos": int(clean.sum()),
+    }
+    if people < needed:
+        found["caveat"] = (
+            f"an FPIR of {100 * _FPIR:g} % needs {needed} different strangers: it may be larger; "
+            "facedb calibrate STRANGERS"
+        )
+    return found
