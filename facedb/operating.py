@@ -66,10 +66,11 @@ def shipped(
 ) -> Operating:
     """The encoder's own operating point for a gallery of so many people.
 
-    Its card's `threshold.by_gallery_size` is a list of {"people", "strangers", "distance",
+    Its card's `threshold.by_gallery_size` is a list of {"people", "strangers", "distance", "fpir",
     "curve": [[share, distance], ...]} by rising size. The least size that is no smaller counts,
-    whose threshold is the stricter one; beyond the last, the last. They were measured by one
-    aggregation; by another the card's `distance` decides, and nothing is known of strangers.
+    whose threshold is the stricter one; beyond the last, what is to be expected from the last. They
+    were measured by one aggregation; by another the card's `distance` decides, and nothing is known
+    of strangers.
     """
     threshold = encoder.card.get("threshold") or {}
     sizes = sorted(threshold.get("by_gallery_size", ()), key=lambda size: int(size["people"]))
@@ -77,9 +78,12 @@ def shipped(
         return Operating(encoder.threshold)
     size = next((size for size in sizes if size["people"] >= people), sizes[-1])
     shares, distances = np.array(size["curve"], dtype=np.float64).T
-    return Operating(
-        float(size["distance"]), StrangerCurve(distances, shares, int(size["strangers"]))
-    )
+    curve = StrangerCurve(distances, shares, int(size["strangers"]))
+    times = people / int(size["people"])
+    if times <= 1:
+        return Operating(float(size["distance"]), curve)
+    grown = curve.grown(times)
+    return Operating(grown.largest(float(size["fpir"])), grown)
 
 
 def _warn_when_grown(point: OperatingPoint, people: int, folder: Path) -> None:

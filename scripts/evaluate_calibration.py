@@ -21,6 +21,7 @@ Method: every photo of LFW through detector and encoder once (kept in a scratch 
                peopleDevTest.
   as shipped   peopleDevTest enrolled by the first photo, decided by the threshold for so many.
   grown        the FPIR of a threshold calibrated at the smaller size when the gallery has grown.
+  foretold     the FPIR of the threshold that a smaller gallery makes expect for a larger one.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from peers import PEERS, crops_of, detector_of, embedded, open_peer
 
 from facedb.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation
 from facedb.answers import PROPOSED
+from facedb.evaluation.curves import points
 from facedb.evaluation.metrics import fpir, rank_k, threshold_at
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.splits import open_set_split, rows_of
@@ -47,7 +49,6 @@ from facedb.strangers import StrangerCurve, expected_fpir
 
 WANTED = 0.01
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-SHARES = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 PHOTOS = ((1, 1), (2, 4), (5, 9), (10, 10))
 DRAWS = 5
 MOST_PHOTOS = 10
@@ -269,8 +270,7 @@ def by_size(train: Samples, test: Samples) -> list[dict[str, Any]]:
             "strangers": len(drawn[0]),
             "distance": threshold,
             "fpir": WANTED,
-            "curve": [[share, threshold_at(together, share)] for share in SHARES[:-1]]
-            + [[1.0, float(together[np.isfinite(together)].max())]],
+            "curve": points(together),
         }
         if size <= 496:
             proved = _stranger_distances(test, size, DEFAULT_AGGREGATION)
@@ -283,6 +283,27 @@ def by_size(train: Samples, test: Samples) -> list[dict[str, Any]]:
                 "fpir_max": max(accepted),
             }
         rows.append(row)
+    return rows
+
+
+def foretold(sizes: list[dict[str, Any]], train: Samples) -> list[dict[str, float]]:
+    """The FPIR of a gallery decided by what a smaller one makes expect."""
+    rows = []
+    for small, large in ((10, 100), (50, 500), (100, 200), (100, 500), (100, 1000), (200, 1000)):
+        found = next(size for size in sizes if size["people"] == small)
+        shares, distances = np.array(found["curve"]).T
+        curve = StrangerCurve(distances, shares, found["strangers"]).grown(large / small)
+        threshold = curve.largest(WANTED)
+        strangers = np.concatenate(_stranger_distances(train, large, DEFAULT_AGGREGATION))
+        rows.append(
+            {
+                "measured_on": small,
+                "people": large,
+                "distance": threshold,
+                "measured_there": threshold_at(strangers, WANTED),
+                "fpir": fpir(strangers, threshold),
+            }
+        )
     return rows
 
 
@@ -347,6 +368,7 @@ def main(
             "by_gallery_size": (sizes := by_size(train, test)),
             "as_shipped": as_shipped(sizes, test),
             "grown": grown(train),
+            "foretold": foretold(sizes, train),
         }
         show(peer, figures[peer])
     finish(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import sqlite3
 from pathlib import Path
@@ -309,18 +310,27 @@ def test_the_encoders_own_operating_point_by_gallery_size(tmp_path: Path) -> Non
     shutil.copytree(BUNDLED, bundle)
     card = json.loads((bundle / "encoder.json").read_text())
     card["threshold"]["by_gallery_size"] = [
-        {"people": 10, "strangers": 2000, "distance": 1.0, "curve": [[0.01, 1.0], [0.5, 1.2]]},
-        {"people": 100, "strangers": 2000, "distance": 0.9, "curve": [[0.01, 0.9], [0.5, 1.1]]},
+        {
+            "people": people,
+            "strangers": 2000,
+            "fpir": 0.01,
+            "distance": distance,
+            "curve": [[0.001, distance - 0.1], [0.01, distance], [0.5, distance + 0.2]],
+        }
+        for people, distance in ((10, 1.0), (100, 0.9))
     ]
     (bundle / "encoder.json").write_text(json.dumps(card))
     encoder = open_encoder(str(bundle))
-    assert [shipped(encoder, people).threshold for people in (1, 10, 11, 100, 5000)] == [
-        1.0,
-        1.0,
-        0.9,
-        0.9,
-        0.9,
-    ]
+    sizes = (1, 10, 11, 100, 101, 1000, 1100)
+    # 1 stranger in 1,000 of a gallery of 100 is 1 in 100 of one of 1,000, less those counted twice.
+    below = math.nextafter(0.8, 0.0)
+    assert [shipped(encoder, people).threshold for people in sizes] == pytest.approx(
+        [1.0, 1.0, 0.9, 0.9, 0.8, 0.8, below], rel=1e-15, abs=0
+    )
+    assert shipped(encoder, 1100).threshold == below < 0.8
+    curve = shipped(encoder, 1000).curve
+    assert curve is not None
+    assert curve.share(0.9) == pytest.approx(1 - 0.99**10)
     db = facedb.open(tmp_path / "g", Settings(encoder=str(bundle), detector="none"))
     db.index_folder(people_folder(tmp_path / "train", count=12, photos=1))
     (face,) = db.identify(tmp_path / "train" / "Person 2" / "0000.png")

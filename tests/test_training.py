@@ -35,6 +35,7 @@ from facedb.encoder.torch import bundle_forward
 from facedb.errors import EncoderError, InputError, TrainingError
 from facedb.faces import open_detector
 from facedb.identify import FaceDB, Settings
+from facedb.operating import shipped
 from facedb.photos import load_photo, walk_people
 from facedb.render import training_text
 from facedb.training.ahead import ahead
@@ -105,6 +106,37 @@ def test_a_run_leaves_an_encoder_that_index_takes_at_once(
     measured_on = card["threshold"]["calibrated_on"]
     assert (measured_on["gallery"], measured_on["strangers"]) == (4, 4)
     assert "needs 300 different strangers" in measured_on["caveat"]
+
+
+def test_the_card_says_how_near_strangers_come_by_gallery_size(trained: TrainReport) -> None:
+    card = json.loads((Path(trained.encoder) / "encoder.json").read_text())
+    *smaller, whole = card["threshold"]["by_gallery_size"]
+    # Of four people galleries of one and of two, and each of the four before the other three.
+    assert [(size["people"], size["strangers"]) for size in smaller] == [(1, 3), (2, 2)]
+    assert (whole["people"], whole["strangers"], whole["fpir"]) == (3, 4, 0.01)
+    told = np.load(Path(trained.run) / "embeddings.npz")
+    clean = told["kinds"] == "clean"
+    vectors, labels = told["embeddings"][clean].astype(np.float64), told["labels"][clean]
+    nearest = []
+    for vector, label in zip(vectors, labels, strict=True):
+        near = []
+        for other in set(labels.tolist()) - {label}:
+            theirs = vectors[labels == other]
+            mean = theirs.mean(axis=0) / np.linalg.norm(theirs.mean(axis=0))
+            near.append(np.linalg.norm([*(theirs - vector), mean - vector], axis=1).min())
+        nearest.append(min(near))
+    # 1 % of 12 photos is none: the threshold lies just below the least.
+    assert whole["distance"] == pytest.approx(min(nearest), abs=1e-6)
+    assert whole["distance"] < min(nearest) + 1e-9
+    ordered = np.sort(nearest)
+    expected = {share: ordered[int(share * 12) - 1] for share in (0.1, 0.2, 0.3, 0.5, 1.0)}
+    assert dict(whole["curve"]) == pytest.approx(expected, abs=1e-4)
+    encoder = open_encoder(trained.encoder, "cpu")
+    assert shipped(encoder, 2).threshold == smaller[1]["distance"]
+    # Of a gallery twice as large, strangers come nearer.
+    curve = shipped(encoder, 6).curve
+    assert curve is not None
+    assert curve.share(ordered[5] - 1e-4) == pytest.approx(1 - (1 - 0.5) ** 2)
 
 
 def test_a_rate_needs_as_many_pairs_as_it_has_ones(trained: TrainReport) -> None:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
+
+from facedb.evaluation.metrics import threshold_at
+
+SHARES: Final = (
+    *(0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.005, 0.0065, 0.008),
+    *(0.01, 0.0125, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5),
+)
+"""Of strangers, where an encoder's card says how near they come."""
 
 
 def cmc(ranks: NDArray[np.int64], most: int) -> NDArray[np.float64]:
@@ -79,3 +89,14 @@ def error_versus_reject(
     errors = np.bincount(place, weights=wrong, minlength=len(levels))
     kept, bad = np.cumsum(number[::-1])[::-1], np.cumsum(errors[::-1])[::-1]
     return 1.0 - kept / max(1, len(quality)), bad / kept
+
+
+def points(nearest: NDArray[np.float64]) -> list[list[float]]:
+    """A card's curve: [share, distance] at SHARES and of the last stranger, rising.
+
+    Args:
+        nearest: float64[n], each stranger's distance to the nearest identity; one or more finite.
+    """
+    last = float(nearest[np.isfinite(nearest)].max())
+    known = [[share, threshold_at(nearest, share)] for share in SHARES if share * len(nearest) >= 1]
+    return [*known, [1.0, last]]

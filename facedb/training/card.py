@@ -9,17 +9,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder.bundle import CARD, bundle_folder, read_bundle
 from facedb.faces import WITHOUT_FILE
 from facedb.quality import QualityModel
 from facedb.strangers import people_needed
 from facedb.training.data import CLEAN, Faces
 from facedb.training.networks import begun_bundle, network_options
+from facedb.training.operating import FPIR
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.validation import Validation
 
-_FPIR: Final = 0.01  # at which `validate` sets the threshold
 _AND_TERMS: Final = "; and "
 
 
@@ -79,6 +80,7 @@ def complete(
     folder: Path,
     validation: Validation,
     calibrated_on: dict[str, Any],
+    sizes: list[dict[str, Any]],
     quality: QualityModel | str,
 ) -> None:
     """Put what was measured into the card, which only then is whole."""
@@ -86,8 +88,10 @@ def complete(
     whole = json.loads(file.read_text(encoding="utf-8"))
     whole["threshold"] = {
         "distance": validation.threshold,
-        "fpir": _FPIR,
+        "fpir": FPIR,
         "calibrated_on": calibrated_on,
+        "by_gallery_size": sizes,
+        "aggregation": DEFAULT_AGGREGATION,
     }
     whole["measured"] = {
         "validation": validation.metrics,
@@ -103,7 +107,7 @@ def complete(
 def calibrated_on(proof: Faces, seen: bool) -> dict[str, Any]:
     """How many people and photos the threshold rests on, and whether they prove its FPIR."""
     clean = np.array(proof.kinds) == CLEAN
-    people, needed = len(np.unique(proof.labels[clean])), people_needed(_FPIR)
+    people, needed = len(np.unique(proof.labels[clean])), people_needed(FPIR)
     found: dict[str, Any] = {
         "people": "the validation people" + (", seen in training" if seen else ""),
         "gallery": people,
@@ -112,7 +116,7 @@ def calibrated_on(proof: Faces, seen: bool) -> dict[str, Any]:
     }
     if people < needed:
         found["caveat"] = (
-            f"an FPIR of {100 * _FPIR:g} % needs {needed} different strangers: it may be larger; "
+            f"an FPIR of {100 * FPIR:g} % needs {needed} different strangers: it may be larger; "
             "facedb calibrate STRANGERS"
         )
     return found

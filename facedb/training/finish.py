@@ -18,6 +18,7 @@ from facedb.quality import QualityModel
 from facedb.training.card import calibrated_on, card_of, complete
 from facedb.training.data import Faces, people_with_two
 from facedb.training.networks import build, strange_to
+from facedb.training.operating import by_gallery_size
 from facedb.training.quality import quality_of
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
@@ -73,7 +74,8 @@ def finish(
     thumbnail, begun = validate(thumbnails(proof.crops), proof), _begun(recipe, proof)
     rests_on = calibrated_on(proof, seen)
     quality = _quality(request, encoder, validation.threshold, proof, faces)
-    complete(out / "encoder", validation, rests_on, quality)
+    sizes = by_gallery_size(embeddings, proof)
+    complete(out / "encoder", validation, rests_on, sizes, quality)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
     done = Done(
         validation=validation,
