@@ -285,7 +285,9 @@ def training_text(report: TrainReport) -> str:
         table(["figure", *beside], rows),
         "",
         *([report.verdict, ""] if report.verdict else []),
-        f"threshold {report.threshold:.3f} (1 % of photos come as close to another person's)",
+        f"threshold {report.threshold:.3f} with these {report.val_people} people enrolled, "
+        "where 1 % of photos come",
+        "          as close to somebody else; a gallery takes that of its own size",
         *([f"          {report.caveat}"] if report.caveat else []),
         "quality   " + (_UNMEASURED.format(report.no_quality) if report.no_quality else _MEASURED),
         f"report    {report.run}/report.html",

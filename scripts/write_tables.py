@@ -223,6 +223,17 @@ def drift(calibration: Json) -> str:
     return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
 
 
+def foretold(calibration: Json) -> str:
+    found = calibration["foretold"]
+    rows = [
+        ["measured on", *(f"{row['measured_on']:,}" for row in found)],
+        ["distance expected", *(f"{row['distance']:.3f}" for row in found)],
+        ["distance measured", *(f"{row['measured_there']:.3f}" for row in found)],
+        ["FPIR of the expected", *(f"{percent(row['fpir'], 2)} %" for row in found)],
+    ]
+    return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
+
+
 def rules(calibration: Json) -> str:
     """The rules of aggregation; the best DIR at 1 % in bold."""
     found = calibration["aggregation"]
@@ -499,6 +510,7 @@ def main(results: Path, docs: Path) -> None:
         "promise": promise(calibration["bundled"]),
         "by size": by_size(calibration["bundled"]),
         "drift": drift(calibration["bundled"]),
+        "foretold": foretold(calibration["bundled"]),
         "photos": by_photos(calibration["bundled"]),
         "rules": rules(calibration["bundled"]),
         "lfw": whole_lfw(lfw),

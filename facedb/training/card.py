@@ -87,7 +87,7 @@ def complete(
     file = folder / CARD
     whole = json.loads(file.read_text(encoding="utf-8"))
     whole["threshold"] = {
-        "distance": validation.threshold,
+        "distance": sizes[-1]["distance"] if sizes else 0.0,
         "fpir": FPIR,
         "calibrated_on": calibrated_on,
         "by_gallery_size": sizes,

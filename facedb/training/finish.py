@@ -39,6 +39,7 @@ class Done:
         thumbnail: of 16 x 16 grey thumbnails on the same photos.
         begun: of the encoder that `begin` names, on them.
         verdict: which of the two is better.
+        threshold: in a gallery of the people validated on.
         caveat: why the threshold is not to be relied on, or "".
         no_quality: why the encoder does not tell the quality of faces, or "".
         parameters: of the network.
@@ -48,6 +49,7 @@ class Done:
     thumbnail: Validation
     begun: Validation | None
     verdict: Verdict
+    threshold: float
     caveat: str
     no_quality: str
     parameters: int
@@ -72,9 +74,9 @@ def finish(
     embeddings = embed(encoder, proof.crops)
     validation = validate(embeddings, proof)
     thumbnail, begun = validate(thumbnails(proof.crops), proof), _begun(recipe, proof)
-    rests_on = calibrated_on(proof, seen)
-    quality = _quality(request, encoder, validation.threshold, proof, faces)
-    sizes = by_gallery_size(embeddings, proof)
+    rests_on, sizes = calibrated_on(proof, seen), by_gallery_size(embeddings, proof)
+    threshold = sizes[-1]["distance"] if sizes else 0.0
+    quality = _quality(request, encoder, threshold, proof, faces)
     complete(out / "encoder", validation, rests_on, sizes, quality)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
     done = Done(
@@ -82,6 +84,7 @@ def finish(
         thumbnail=thumbnail,
         begun=begun,
         verdict=_verdict(request, recipe, begun, validation, people_with_two(proof), seen=seen),
+        threshold=threshold,
         caveat=rests_on.get("caveat", ""),
         no_quality=quality if isinstance(quality, str) else "",
         parameters=sum(weight.numel() for weight in network.parameters()),
@@ -157,7 +160,7 @@ def _write_metrics(file: Path, done: Done, proof: Faces, seen: bool) -> None:
         "thumbnail": done.thumbnail.metrics,
         "by_distortion": done.validation.by_distortion,
         "thumbnail_by_distortion": done.thumbnail.by_distortion,
-        "threshold": done.validation.threshold,
+        "threshold": done.threshold,
     }
     if done.begun is not None:
         metrics |= {

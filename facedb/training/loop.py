@@ -91,7 +91,7 @@ def train(request: TrainRequest) -> TrainReport:
         better=done.verdict.better,
         verdict=done.verdict.words,
         by_distortion=done.validation.by_distortion,
-        threshold=done.validation.threshold,
+        threshold=done.threshold,
         caveat=done.caveat,
         no_quality=done.no_quality,
         parameters=done.parameters,

@@ -41,7 +41,7 @@ def by_gallery_size(embeddings: Embeddings, proof: Faces) -> list[dict[str, Any]
         draws = [random.choice(people, size, replace=False) for _ in range(_DRAWS)]
         nearest = [_nearest(embeddings[rows], labels, enrolled) for enrolled in draws]
         found.append(_point(size, people - size, np.concatenate(nearest)))
-    if people > 2:
+    if people > 2:  # of two, each alone is the gallery of one
         held_out = _nearest(embeddings[rows], labels, np.arange(people))
         found.append(_point(people - 1, people, held_out))
     return found
@@ -70,7 +70,7 @@ def _point(people: int, strangers: int, nearest: NDArray[np.float64]) -> dict[st
     return {
         "people": people,
         "strangers": strangers,
-        "distance": threshold_at(nearest, FPIR),
+        "distance": max(0.0, threshold_at(nearest, FPIR)),
         "fpir": FPIR,
         "curve": [[share, round(distance, 4)] for share, distance in points(nearest)],
     }

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facedb.evaluation.metrics import auc, eer, threshold_at, tmr_at_fmr
+from facedb.evaluation.metrics import auc, eer, tmr_at_fmr
 from facedb.training.data import CLEAN, Faces
 from facedb.training.samplers import Blocks, another_photo, draw_pairs
 from facedb.types import Embeddings, Pixels
@@ -41,12 +41,10 @@ class Validation:
             photos against the clean ones, their own among them; cross_photo_rank1: all against
             the clean ones, their own photo left out.
         by_distortion: kind -> both ranks of the photos of this kind.
-        threshold: distance at which 1 % of clean photos come this close to another person's.
     """
 
     metrics: Metrics
     by_distortion: dict[str, Metrics]
-    threshold: float
 
 
 def validate(embeddings: Embeddings, faces: Faces) -> Validation:
@@ -57,7 +55,7 @@ def validate(embeddings: Embeddings, faces: Faces) -> Validation:
         faces: who they are.
     """
     metrics = {**_pairs_as_published(embeddings, faces), **_crossing_pairs(embeddings, faces)}
-    same, cross, stranger = _nearest(embeddings, faces)
+    same, cross = _nearest(embeddings, faces)
     kinds = np.array(faces.kinds)
     metrics["same_photo_rank1"] = _mean(same[kinds != CLEAN])
     metrics["cross_photo_rank1"] = _mean(cross)
@@ -68,9 +66,7 @@ def validate(embeddings: Embeddings, faces: Faces) -> Validation:
         }
         for kind in np.unique(kinds)
     }
-    strangers = stranger[(kinds == CLEAN) & np.isfinite(stranger)]
-    threshold = max(0.0, threshold_at(strangers, 0.01)) if len(strangers) else 0.0
-    return Validation(metrics, by_kind, threshold)
+    return Validation(metrics, by_kind)
 
 
 def thumbnails(crops: Pixels, side: int = 16) -> Embeddings:
@@ -163,13 +159,13 @@ def _rate_at(
 
 def _nearest(
     embeddings: Embeddings, faces: Faces
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Per face, among the clean ones: rank-1 with and without the own photo; nearest stranger.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Per face, among the clean ones: rank-1 with and without the own photo.
 
     1.0 and 0.0 for right and wrong, NaN where there is no such probe.
     """
     clean = np.flatnonzero(np.array(faces.kinds) == CLEAN)
-    same, cross, stranger = (np.full(len(faces), np.nan) for _ in range(3))
+    same, cross = (np.full(len(faces), np.nan) for _ in range(2))
     gallery, owners, photos = embeddings[clean], faces.labels[clean], faces.photos[clean]
     for start in range(0, len(faces) if len(clean) else 0, _BLOCK):
         rows = slice(start, min(start + _BLOCK, len(faces)))
@@ -177,10 +173,9 @@ def _nearest(
         own = owners == faces.labels[rows, None]
         own_photo = photos == faces.photos[rows, None]
         other = np.where(own, np.inf, near).min(axis=1)
-        stranger[rows] = np.sqrt(np.maximum(other, 0))
         same[rows] = _first(np.where(own, near, np.inf).min(axis=1), other)
         cross[rows] = _first(np.where(own & ~own_photo, near, np.inf).min(axis=1), other)
-    return same, cross, stranger
+    return same, cross
 
 
 def _first(own: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
