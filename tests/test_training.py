@@ -139,6 +139,22 @@ def test_the_card_says_how_near_strangers_come_by_gallery_size(trained: TrainRep
     assert curve.share(ordered[5] - 1e-4) == pytest.approx(1 - (1 - 0.5) ** 2)
 
 
+def test_distorted_photos_alone_validate_and_say_what_they_cannot(
+    people: Path, tmp_path: Path
+) -> None:
+    for photo in (people / "val").rglob("*_lowlight.jpg"):
+        place = tmp_path / "val" / photo.parent.parent.name / "distortion"
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, place)
+    asked = replace(request(people / "train", tmp_path / "run", epochs=1), val=tmp_path / "val")
+    report = train(asked)
+    assert report.no_quality.startswith("0 of the people validated on have two clean photos")
+    card = json.loads((Path(report.encoder) / "encoder.json").read_text())
+    assert (card["threshold"]["distance"], card["threshold"]["by_gallery_size"]) == (0.0, [])
+    # Nobody is accepted until somebody calibrates.
+    assert shipped(open_encoder(report.encoder, "cpu"), 4).threshold == 0.0
+
+
 def test_a_rate_needs_as_many_pairs_as_it_has_ones(trained: TrainReport) -> None:
     """24 pictures of 4 people: 12 negative pairs as published, 216 pairs across photos."""
     for before in ("", "cross_photo_"):
@@ -159,7 +175,7 @@ def test_the_command_takes_its_options_and_says_what_came_out(
     assert "trained on 36 photos of 6 people" in text
     assert f"facedb index DIR --encoder {out / 'encoder'}" in text
     assert "an FPIR of 1 % needs 300 different strangers" in text
-    assert "not measured (4 of the people validated on have two photos, and 10 must)" in text
+    assert "not measured (4 of the people validated on have two clean photos, and 10 must)" in text
     assert "epoch 1: loss" in lines
     card = json.loads((out / "encoder" / "encoder.json").read_text())
     assert (card["alignment"], card["detector"]) == ("arcface-112", "none")

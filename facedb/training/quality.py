@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from facedb.encoder import Encoder
 from facedb.errors import DependencyMissing
 from facedb.quality import CAUSES, QualityModel
-from facedb.training.data import CLEAN, Faces, Progress, people_with_two
+from facedb.training.data import CLEAN, Faces, Progress
 from facedb.training.distortions import KINDS, distort
 from facedb.training.teacher import embed
 from facedb.types import Embeddings, Pixels
@@ -75,12 +75,12 @@ def quality_of(
     Raises:
         DependencyMissing: scikit-learn or Albumentations is not installed.
     """
-    able = people_with_two(proof)
-    if able < _PEOPLE:
-        return f"{able} of the people validated on have two photos, and {_PEOPLE} must"
-    rows = _drawn(proof, _PROBES)
-    centre = centre_of(proof.crops[rows], encoder)
     clean = np.flatnonzero(np.array(proof.kinds) == CLEAN)
+    able = int((np.bincount(proof.labels[clean]) > 1).sum())
+    if able < _PEOPLE:
+        return f"{able} of the people validated on have two clean photos, and {_PEOPLE} must"
+    rows = np.sort(np.random.default_rng(1).permutation(clean)[:_PROBES])
+    centre = centre_of(proof.crops[rows], encoder)
     gallery = _looked(proof, clean, proof.crops[clean], encoder, centre)
     looks: dict[str, Looked] = {}
     for condition in CONDITIONS:
@@ -144,12 +144,6 @@ def fitted(
     lost = max(threshold, _unrecognisable(traits[known, 0], shares[known]))
     means = {condition: float(np.nanmean(part)) for condition, part in found.items()}
     return replace(model, poor=poor, unrecognisable=lost), means
-
-
-def _drawn(proof: Faces, at_most: int) -> NDArray[np.int64]:
-    """Rows of clean photos, the same at each call."""
-    clean = np.flatnonzero(np.array(proof.kinds) == CLEAN)
-    return np.sort(np.random.default_rng(1).permutation(clean)[:at_most])
 
 
 def _shown(
