@@ -30,6 +30,7 @@ def describe(gallery: Gallery, encoder: Encoder, operating: Operating) -> Galler
         threshold=operating.threshold,
         calibrated_fpir=None if point is None else point.fpir,
         calibrated_strangers=None if point is None else point.strangers,
+        strangers=None if operating.curve is None else operating.curve.people,
         index_kind=state.index_kind,
         waiting=added + removed,
         bytes=_bytes(gallery.folder),

@@ -26,6 +26,7 @@ CSV_COLUMNS = (
 
 
 SHOWN = 10
+_ENCODERS_FPIR = 0.01
 UNKNOWN = "(file unknown)"
 
 
@@ -236,10 +237,18 @@ def gallery_text(info: GalleryInfo) -> str:
 
 
 def _set_by(info: GalleryInfo) -> str:
-    if info.calibrated_fpir is None or info.calibrated_strangers is None:
+    from facedb.strangers import people_needed
+
+    if info.calibrated_fpir is not None and info.calibrated_strangers is not None:
+        share = f"{100 * info.calibrated_fpir:g} %"
+        return f"calibrated: {share} of {counted(info.calibrated_strangers, 'stranger')}"
+    if info.strangers is None:
         return "the encoder's"
-    share = f"{100 * info.calibrated_fpir:g} %"
-    return f"calibrated: {share} of {counted(info.calibrated_strangers, 'stranger')}"
+    words = f"the encoder's, set on {counted(info.strangers, 'stranger')}"
+    if info.strangers < people_needed(_ENCODERS_FPIR):
+        words += f", too few for {100 * _ENCODERS_FPIR:g} %: "
+        words += typed("calibrate", "STRANGERS", gallery=info.folder)
+    return words
 
 
 def percent(share: float) -> str:

@@ -183,6 +183,7 @@ class GalleryInfo:
         threshold: the largest distance that accepts, in [0, 2]; None when nobody calibrated one.
         calibrated_fpir, calibrated_strangers: of the gallery's own calibration, the share of
             strangers that it accepts, and of how many; None where there is none.
+        strangers: how many people whatever decides was measured on; None where nobody measured.
         refused: photo files that are remembered as left out.
         waiting: templates that the index file does not hold yet.
         bytes: size of the folder's files.
@@ -200,6 +201,7 @@ class GalleryInfo:
     threshold: float | None
     calibrated_fpir: float | None
     calibrated_strangers: int | None
+    strangers: int | None
     index_kind: str
     waiting: int
     bytes: int

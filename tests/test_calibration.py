@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from facedb.evaluation.protocol import evaluate
 from facedb.gallery import Gallery
 from facedb.identify import FaceDB, Settings
 from facedb.operating import shipped
+from facedb.render import gallery_text
 from facedb.store import Measurements, OperatingPoint
 from facedb.strangers import StrangerCurve, expected_fpir, in_words, people_needed
 
@@ -335,6 +337,14 @@ def test_the_encoders_own_operating_point_by_gallery_size(tmp_path: Path) -> Non
     db.index_folder(people_folder(tmp_path / "train", count=12, photos=1))
     (face,) = db.identify(tmp_path / "train" / "Person 2" / "0000.png")
     assert (face.threshold, face.strangers, face.candidates[0].share) == (0.9, 2000, 0.0)
+    assert db.info().strangers == 2000
+    assert "0.900, the encoder's, set on 2,000 strangers\n" in gallery_text(db.info())
+    few = replace(db.info(), strangers=299)
+    assert (
+        "the encoder's, set on 299 strangers, too few for 1 %: facedb calibrate STRANGERS "
+        f"-g {tmp_path / 'g'}\n" in gallery_text(few)
+    )
+    assert "0.900, the encoder's\n" in gallery_text(replace(few, strangers=None))
     # Two photos are compared as with a gallery of one.
     photos = [tmp_path / "train" / name / "0000.png" for name in ("Person 2", "Person 3")]
     assert db.compare(*photos).threshold == 1.0
