@@ -9,7 +9,7 @@ from facedb.training.data import Faces, Progress
 from facedb.training.precision import precision_of
 from facedb.training.recipes import Recipe, needs_teacher
 from facedb.training.request import TrainRequest
-from facedb.training.teacher import Answers, Teacher, ask, open_teacher
+from facedb.training.teacher import Answers, Teacher, ask, ask_of_crops, open_teacher
 
 
 def teacher_of(request: TrainRequest, recipe: Recipe, device: str) -> Teacher | None:
@@ -69,6 +69,8 @@ def answers_of(
     if teacher is None or _asks_afresh(recipe):
         return None
     spec = request.teacher_detector or _usual(request.detector, teacher.encoder)
+    if spec == request.detector and teacher.encoder.input_size == recipe.size:
+        return ask_of_crops(teacher.encoder, faces, recipe.clean_teacher)
     detector = open_detector(spec, teacher.encoder.input_size)
     return ask(teacher.encoder, faces, detector, recipe.clean_teacher, progress)
 
