@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +43,15 @@ class Operating:
         Raises:
             InputError: nobody measured how near strangers come, or they were too few.
         """
+        ways = "facedb calibrate STRANGERS, or facedb calibrate --leave-out"
         if self.curve is None:
-            raise InputError(
-                "nobody has measured how near strangers come to this gallery: "
-                "facedb calibrate STRANGERS, or facedb calibrate --leave-out"
-            )
-        return self.curve.threshold(fpir)
+            raise InputError(f"nobody has measured how near strangers come to this gallery: {ways}")
+        try:
+            return self.curve.threshold(fpir)
+        except InputError as error:
+            if self.calibrated is not None:
+                raise
+            raise InputError(f"{error}. Those were the encoder's; take your own: {ways}") from None
 
 
 def operating(store: Store | None, encoder: Encoder, aggregation: Aggregation) -> Operating:
@@ -66,24 +72,45 @@ def shipped(
 ) -> Operating:
     """The encoder's own operating point for a gallery of so many people.
 
-    Its card's `threshold.by_gallery_size` is a list of {"people", "strangers", "distance", "fpir",
-    "curve": [[share, distance], ...]} by rising size. The least size that is no smaller counts,
-    whose threshold is the stricter one; beyond the last, what is to be expected from the last. They
-    were measured by one aggregation; by another the card's `distance` decides, and nothing is known
-    of strangers.
+    Its card's `threshold.by_gallery_size` is what `at_size` takes. They were measured by one
+    aggregation; by another the card's `distance` decides, and nothing is known of strangers.
     """
     threshold = encoder.card.get("threshold") or {}
-    sizes = sorted(threshold.get("by_gallery_size", ()), key=lambda size: int(size["people"]))
+    sizes = threshold.get("by_gallery_size")
     if not sizes or threshold.get("aggregation", aggregation) != aggregation:
         return Operating(encoder.threshold)
+    return Operating(*at_size(sizes, people))
+
+
+def at_size(sizes: Sequence[Mapping[str, Any]], people: int) -> tuple[float, StrangerCurve]:
+    """The threshold and the curve for a gallery of so many people.
+
+    The least size that is no smaller counts, whose threshold is the stricter one. Beyond the last,
+    both move on by what ten times as many people make strangers come nearer: a straight line in
+    log(people) through the distances of all sizes.
+
+    Args:
+        sizes: one or more {"people", "strangers", "distance", "curve": [[share, distance], ...]}.
+        people: 1 or more.
+    """
+    sizes = sorted(sizes, key=lambda size: int(size["people"]))
     size = next((size for size in sizes if size["people"] >= people), sizes[-1])
     shares, distances = np.array(size["curve"], dtype=np.float64).T
     curve = StrangerCurve(distances, shares, int(size["strangers"]))
-    times = people / int(size["people"])
-    if times <= 1:
-        return Operating(float(size["distance"]), curve)
-    grown = curve.grown(times)
-    return Operating(grown.largest(float(size["fpir"])), grown)
+    distance = float(size["distance"])
+    if people > size["people"]:
+        nearer = _a_decade(sizes) * math.log10(people / size["people"])
+        distance, curve = distance + nearer, curve.moved(nearer)
+    return max(0.0, distance), curve
+
+
+def _a_decade(sizes: Sequence[Mapping[str, Any]]) -> float:
+    """What the distance gains with ten times as many people, never more than 0."""
+    if len(sizes) < 2:
+        return 0.0
+    people = np.log10([float(size["people"]) for size in sizes])
+    distances = [float(size["distance"]) for size in sizes]
+    return min(0.0, float(np.polyfit(people, distances, 1)[0]))
 
 
 def _warn_when_grown(point: OperatingPoint, people: int, folder: Path) -> None:

@@ -256,6 +256,16 @@ def percent(share: float) -> str:
     return f"{100 * share:6.2f} %"
 
 
+def _threshold_text(report: TrainReport) -> list[str]:
+    if not report.threshold:
+        return ["threshold none: nobody is accepted until facedb calibrate STRANGERS"]
+    lines = [
+        f"threshold {report.threshold:.3f} in a gallery of these people: 1 % of photos come as",
+        "          close to somebody else; another gallery takes that of its own size",
+    ]
+    return [*lines, *([f"          {report.caveat}"] if report.caveat else [])]
+
+
 _MEASURED = "measured: index lists the faces that are hard to recognise"
 _UNMEASURED = "not measured ({}): faces that cannot be made out are enrolled and identified, too"
 _FIGURES = {
@@ -294,10 +304,7 @@ def training_text(report: TrainReport) -> str:
         table(["figure", *beside], rows),
         "",
         *([report.verdict, ""] if report.verdict else []),
-        f"threshold {report.threshold:.3f} with these {report.val_people} people enrolled, "
-        "where 1 % of photos come",
-        "          as close to somebody else; a gallery takes that of its own size",
-        *([f"          {report.caveat}"] if report.caveat else []),
+        *_threshold_text(report),
         "quality   " + (_UNMEASURED.format(report.no_quality) if report.no_quality else _MEASURED),
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: "

@@ -60,18 +60,14 @@ class StrangerCurve:
             if least < 100:
                 words += f"; they can tell {least:g} % or more, and let so many pass"
             raise InputError(words)
-        return self.largest(fpir)
-
-    def largest(self, fpir: float) -> float:
-        """`threshold`, of however few strangers."""
         place = int(np.searchsorted(self.shares, fpir + 1e-12, side="right"))
         if place:
             return float(self.distances[place - 1])
         return float(np.nextafter(self.distances[0], -np.inf)) if len(self.distances) else 2.0
 
-    def grown(self, times: float) -> StrangerCurve:
-        """What to expect of a gallery of so many times as many people, as in `expected_fpir`."""
-        return replace(self, shares=1.0 - (1.0 - self.shares) ** times)
+    def moved(self, by: float) -> StrangerCurve:
+        """Where all strangers come so much farther; below zero, nearer."""
+        return replace(self, distances=np.clip(self.distances + by, 0.0, 2.0))
 
 
 def people_needed(fpir: float) -> int:

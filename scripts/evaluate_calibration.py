@@ -21,7 +21,9 @@ Method: every photo of LFW through detector and encoder once (kept in a scratch 
                peopleDevTest.
   as shipped   peopleDevTest enrolled by the first photo, decided by the threshold for so many.
   grown        the FPIR of a threshold calibrated at the smaller size when the gallery has grown.
-  foretold     the FPIR of the threshold that a smaller gallery makes expect for a larger one.
+  foretold     the FPIR of the threshold that smaller galleries make expect for a larger one.
+  crowds       galleries of more people than by size has, drawn from all of LFW, a photo each; who
+               was not drawn is a stranger. Some of these set the threshold.
 """
 
 from __future__ import annotations
@@ -45,10 +47,12 @@ from facedb.evaluation.samples import Samples
 from facedb.evaluation.splits import open_set_split, rows_of
 from facedb.evaluation.trial import Trial, enrolled_from, run_trial
 from facedb.faces import open_detector
+from facedb.operating import at_size
 from facedb.strangers import StrangerCurve, expected_fpir
 
 WANTED = 0.01
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+CROWDS = (2000, 3000, 4000, 5000)
 PHOTOS = ((1, 1), (2, 4), (5, 9), (10, 10))
 DRAWS = 5
 MOST_PHOTOS = 10
@@ -287,23 +291,48 @@ def by_size(train: Samples, test: Samples) -> list[dict[str, Any]]:
 
 
 def foretold(sizes: list[dict[str, Any]], train: Samples) -> list[dict[str, float]]:
-    """The FPIR of a gallery decided by what a smaller one makes expect."""
+    """The FPIR of a gallery decided by what smaller ones make expect, of the same strangers."""
     rows = []
-    for small, large in ((10, 100), (50, 500), (100, 200), (100, 500), (100, 1000), (200, 1000)):
-        found = next(size for size in sizes if size["people"] == small)
-        shares, distances = np.array(found["curve"]).T
-        curve = StrangerCurve(distances, shares, found["strangers"]).grown(large / small)
-        threshold = curve.largest(WANTED)
-        strangers = np.concatenate(_stranger_distances(train, large, DEFAULT_AGGREGATION))
+    for largest, people in ((10, 100), (50, 500), (100, 200), (100, 500), (100, 1000), (200, 1000)):
+        threshold, _ = at_size([size for size in sizes if size["people"] <= largest], people)
+        strangers = np.concatenate(_stranger_distances(train, people, DEFAULT_AGGREGATION))
         rows.append(
             {
-                "measured_on": small,
-                "people": large,
+                "largest_measured": largest,
+                "people": people,
                 "distance": threshold,
                 "measured_there": threshold_at(strangers, WANTED),
                 "fpir": fpir(strangers, threshold),
             }
         )
+    return rows
+
+
+def crowds(sizes: list[dict[str, Any]], samples: Samples) -> list[dict[str, float]]:
+    """Galleries of more people than were measured: drawn from everybody, one photo each."""
+    _, first = np.unique(samples.names, return_index=True)
+    rows = []
+    for people in CROWDS:
+        threshold, _ = at_size(sizes, people)
+        found = []
+        for seed in range(DRAWS):
+            drawn = np.random.default_rng(seed).permutation(first)[:people]
+            asked = np.setdiff1d(np.arange(len(samples.names)), drawn)
+            enrolled = enrolled_from(samples.take(drawn))
+            trial = run_trial(enrolled, samples.take(asked), DEFAULT_AGGREGATION)
+            own = threshold_at(trial.stranger_distances, WANTED)
+            found.append(
+                [
+                    fpir(trial.stranger_distances, threshold),
+                    _tpir(trial, threshold),
+                    fpir(trial.stranger_distances, sizes[-1]["distance"]),
+                    own,
+                    _tpir(trial, own),
+                ]
+            )
+        names = ("fpir", "tpir", "fpir_unmoved", "distance_of_its_own", "tpir_of_its_own")
+        means = dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+        rows.append({"people": people, "distance": threshold, **means})
     return rows
 
 
@@ -369,6 +398,7 @@ def main(
             "as_shipped": as_shipped(sizes, test),
             "grown": grown(train),
             "foretold": foretold(sizes, train),
+            "crowds": crowds(sizes, samples),
         }
         show(peer, figures[peer])
     finish(
@@ -388,7 +418,7 @@ def threshold_of(figures: dict[str, Any]) -> dict[str, Any]:
     """What the card says: one threshold, and one for each size of gallery."""
     sizes = [
         {name: size[name] for name in ("people", "strangers", "distance", "fpir")}
-        | {"curve": [[share, round(distance, 4)] for share, distance in size["curve"]]}
+        | {"curve": size["curve"]}
         for size in figures["by_gallery_size"]
     ]
     return {**figures["one_threshold"], "by_gallery_size": sizes}

@@ -40,6 +40,7 @@ from facedb.quality import QualityModel, traits
 from facedb.training.data import read_faces
 from facedb.training.distortions import KINDS
 from facedb.training.quality import CONDITIONS, Looked, centre_of, changed, fitted, quality_of
+from facedb.training.teacher import embed
 
 FPIRS = (0.003, 0.01, 0.1)
 AWAY = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -228,7 +229,8 @@ def as_training_does(people: Path, encoder: Encoder) -> tuple[QualityModel, dict
         read_faces(walk_people(people / part).entries, CropsOnly(), encoder.input_size)
         for part in ("val", "train")
     )
-    model = quality_of(encoder, threshold_of(encoder), held, trained)
+    embeddings = embed(encoder, held.crops)
+    model = quality_of(encoder, threshold_of(encoder), held, embeddings, trained)
     if isinstance(model, str):
         raise click.ClickException(model)
     return model, {"people": len(held.names), "photos": len(held), "others": len(trained.names)}
@@ -247,7 +249,9 @@ def as_training_does(people: Path, encoder: Encoder) -> tuple[QualityModel, dict
 @click.option("--encoder", "spec", default="bundled", show_default=True)
 @click.option("--crops", is_flag=True, help="Fit on crops alone, as `facedb train` does.")
 @click.option("--write-card", is_flag=True, help="Write numbers into the bundled card, and draw.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "quality.json")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="[default: quality.json among results]"
+)
 def main(
     people: Path,
     shared: Path,
@@ -256,9 +260,14 @@ def main(
     spec: str,
     crops: bool,
     write_card: bool,
-    out: Path,
+    out: Path | None,
 ) -> None:
-    """Fit, prove, and write docs/results/quality.json and docs/quality.png."""
+    """Fit, prove, and write the result; of the bundled encoder card and docs/quality.png, too."""
+    as_shipped = spec == "bundled" and not crops
+    if write_card and not as_shipped:
+        raise click.UsageError("--write-card is of the bundled encoder, fitted on whole photos")
+    if out is None and not as_shipped:
+        raise click.UsageError("--out: quality.json is of the bundled encoder, on whole photos")
     begun = circumstances(1)
     encoder, found = open_encoder(spec, "cpu"), open_detector(detector)
     photos = shared / "data" / "celeba" / "photos"
@@ -277,7 +286,11 @@ def main(
     made_by = {"encoder": encoder.fingerprint, "detector": found.fingerprint}
     numbers = model.card()
     centre = {"centre": numbers.pop("centre")}
-    finish(begun | made_by | {"development": fitted_on} | numbers | {"lfw": lfw}, [], out)
+    finish(
+        begun | made_by | {"development": fitted_on} | numbers | {"lfw": lfw},
+        [],
+        out or RESULTS / "quality.json",
+    )
     if write_card:
         draw(lfw, ROOT / "docs" / "quality.png")
         with bundled_card() as card:

@@ -226,10 +226,26 @@ def drift(calibration: Json) -> str:
 def foretold(calibration: Json) -> str:
     found = calibration["foretold"]
     rows = [
-        ["measured on", *(f"{row['measured_on']:,}" for row in found)],
+        ["measured up to", *(f"{row['largest_measured']:,}" for row in found)],
         ["distance expected", *(f"{row['distance']:.3f}" for row in found)],
         ["distance measured", *(f"{row['measured_there']:.3f}" for row in found)],
         ["FPIR of the expected", *(f"{percent(row['fpir'], 2)} %" for row in found)],
+    ]
+    return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
+
+
+def crowds(calibration: Json) -> str:
+    found = calibration["crowds"]
+    rows = [
+        ["distance expected", *(f"{row['distance']:.3f}" for row in found)],
+        ["distance that 1 % pass", *(f"{row['distance_of_its_own']:.3f}" for row in found)],
+        ["FPIR of the expected", *(f"{percent(row['fpir'], 2)} %" for row in found)],
+        [
+            "FPIR of the threshold for 1,000",
+            *(f"{percent(row['fpir_unmoved'], 2)} %" for row in found),
+        ],
+        ["TPIR of the expected", *(f"{percent(row['tpir'])} %" for row in found)],
+        ["TPIR where 1 % pass", *(f"{percent(row['tpir_of_its_own'])} %" for row in found)],
     ]
     return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
 
@@ -511,6 +527,7 @@ def main(results: Path, docs: Path) -> None:
         "by size": by_size(calibration["bundled"]),
         "drift": drift(calibration["bundled"]),
         "foretold": foretold(calibration["bundled"]),
+        "crowds": crowds(calibration["bundled"]),
         "photos": by_photos(calibration["bundled"]),
         "rules": rules(calibration["bundled"]),
         "lfw": whole_lfw(lfw),

@@ -323,16 +323,13 @@ def test_the_encoders_own_operating_point_by_gallery_size(tmp_path: Path) -> Non
     ]
     (bundle / "encoder.json").write_text(json.dumps(card))
     encoder = open_encoder(str(bundle))
-    sizes = (1, 10, 11, 100, 101, 1000, 1100)
-    # 1 stranger in 1,000 of a gallery of 100 is 1 in 100 of one of 1,000, less those counted twice.
-    below = math.nextafter(0.8, 0.0)
-    assert [shipped(encoder, people).threshold for people in sizes] == pytest.approx(
-        [1.0, 1.0, 0.9, 0.9, 0.8, 0.8, below], rel=1e-15, abs=0
-    )
-    assert shipped(encoder, 1100).threshold == below < 0.8
+    # Beyond 100 people the threshold falls on as from 10 to 100, by 0.1 for ten times as many.
+    expected = {1: 1.0, 10: 1.0, 11: 0.9, 100: 0.9, 200: 0.9 - 0.1 * math.log10(2), 1000: 0.8}
+    found = {people: shipped(encoder, people).threshold for people in expected}
+    assert found == pytest.approx(expected)
     curve = shipped(encoder, 1000).curve
     assert curve is not None
-    assert curve.share(0.9) == pytest.approx(1 - 0.99**10)
+    assert (curve.share(0.69), curve.share(0.79), curve.share(0.81)) == (0.0, 0.01, 0.5)
     db = facedb.open(tmp_path / "g", Settings(encoder=str(bundle), detector="none"))
     db.index_folder(people_folder(tmp_path / "train", count=12, photos=1))
     (face,) = db.identify(tmp_path / "train" / "Person 2" / "0000.png")
@@ -348,6 +345,30 @@ def test_the_encoders_own_operating_point_by_gallery_size(tmp_path: Path) -> Non
     # Two photos are compared as with a gallery of one.
     photos = [tmp_path / "train" / name / "0000.png" for name in ("Person 2", "Person 3")]
     assert db.compare(*photos).threshold == 1.0
+
+
+def test_larger_galleries_than_the_bundled_card_knows_are_decided_strictly_and_decided() -> None:
+    encoder = open_encoder("bundled")
+    found = [
+        shipped(encoder, people).threshold or 0.0 for people in (1000, 1001, 2000, 5000, 50_000)
+    ]
+    assert sorted(found, reverse=True) == found
+    assert found[0] - found[1] < 0.001
+    assert found[-1] > 0.75
+
+
+def test_without_strangers_enough_the_encoder_says_how_to_ask_for_a_rate(tmp_path: Path) -> None:
+    bundle = tmp_path / "encoder"
+    shutil.copytree(BUNDLED, bundle)
+    card = json.loads((bundle / "encoder.json").read_text())
+    size = {"people": 10, "strangers": 11, "distance": 1.0, "curve": [[0.1, 1.0], [1.0, 1.2]]}
+    card["threshold"]["by_gallery_size"] = [size]
+    (bundle / "encoder.json").write_text(json.dumps(card))
+    encoder = open_encoder(str(bundle))
+    # Of one size nobody can say how the threshold falls.
+    assert shipped(encoder, 10_000).threshold == 1.0
+    with pytest.raises(InputError, match=r"11 different strangers .* facedb calibrate STRANGERS"):
+        shipped(encoder, 10).at(0.1)
 
 
 def test_strangers_who_are_enrolled(db: FaceDB, tmp_path: Path, capsys: Output) -> None:

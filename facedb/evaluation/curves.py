@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -92,11 +93,18 @@ def error_versus_reject(
 
 
 def points(nearest: NDArray[np.float64]) -> list[list[float]]:
-    """A card's curve: [share, distance] at SHARES and of the last stranger, rising.
+    """A card's curve: [share, distance] of the first stranger, at SHARES, and of the last; rising.
 
     Args:
         nearest: float64[n], each stranger's distance to the nearest identity; one or more finite.
+
+    Returns:
+        Distances cut to four digits, so that a share is never too small.
+
+    >>> points(np.array([1.0, 0.90009, 1.1, 1.2]))
+    [[0.25, 0.9], [0.3, 0.9], [0.5, 1.0], [1.0, 1.2]]
     """
-    last = float(nearest[np.isfinite(nearest)].max())
-    known = [[share, threshold_at(nearest, share)] for share in SHARES if share * len(nearest) >= 1]
-    return [*known, [1.0, last]]
+    first, last = float(nearest.min()), float(nearest[np.isfinite(nearest)].max())
+    found = [[share, threshold_at(nearest, share)] for share in SHARES if share * len(nearest) > 1]
+    every = [[1 / len(nearest), first], *found, [1.0, last]]
+    return [[share, math.floor(1e4 * distance) / 1e4] for share, distance in every]

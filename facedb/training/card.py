@@ -16,10 +16,11 @@ from facedb.quality import QualityModel
 from facedb.strangers import people_needed
 from facedb.training.data import CLEAN, Faces
 from facedb.training.networks import begun_bundle, network_options
-from facedb.training.operating import FPIR
+from facedb.training.operating import FPIR, by_gallery_size
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.validation import Validation
+from facedb.types import Embeddings
 
 _AND_TERMS: Final = "; and "
 
@@ -79,44 +80,47 @@ def _begun_from(recipe: Recipe) -> dict[str, dict[str, str]]:
 def complete(
     folder: Path,
     validation: Validation,
-    calibrated_on: dict[str, Any],
-    sizes: list[dict[str, Any]],
+    threshold: dict[str, Any],
     quality: QualityModel | str,
 ) -> None:
     """Put what was measured into the card, which only then is whole."""
     file = folder / CARD
     whole = json.loads(file.read_text(encoding="utf-8"))
-    whole["threshold"] = {
-        "distance": sizes[-1]["distance"] if sizes else 0.0,
-        "fpir": FPIR,
-        "calibrated_on": calibrated_on,
-        "by_gallery_size": sizes,
-        "aggregation": DEFAULT_AGGREGATION,
-    }
+    whole["threshold"] = threshold
     whole["measured"] = {
         "validation": validation.metrics,
         "by_distortion": validation.by_distortion,
     }
     if isinstance(quality, QualityModel):
-        whole["quality"] = quality.card() | {"fitted_on": calibrated_on["people"]}
+        whole["quality"] = quality.card() | {"fitted_on": threshold["calibrated_on"]["people"]}
     part = file.with_suffix(".part")
     part.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     part.replace(file)
 
 
-def calibrated_on(proof: Faces, seen: bool) -> dict[str, Any]:
-    """How many people and photos the threshold rests on, and whether they prove its FPIR."""
-    clean = np.array(proof.kinds) == CLEAN
-    people, needed = len(np.unique(proof.labels[clean])), people_needed(FPIR)
-    found: dict[str, Any] = {
+def threshold_of(embeddings: Embeddings, proof: Faces, seen: bool) -> dict[str, Any]:
+    """The operating points, what they rest on, and whether that proves their FPIR.
+
+    The distance is that of the largest gallery measured; 0, which accepts nobody, without any.
+    """
+    sizes = by_gallery_size(embeddings, proof)
+    last = sizes[-1] if sizes else {"people": 0, "strangers": 0, "distance": 0.0}
+    rests_on: dict[str, Any] = {
         "people": "the validation people" + (", seen in training" if seen else ""),
-        "gallery": people,
-        "strangers": people,
-        "photos": int(clean.sum()),
+        "gallery": last["people"],
+        "strangers": last["strangers"],
+        "photos": int((np.array(proof.kinds) == CLEAN).sum()),
     }
-    if people < needed:
-        found["caveat"] = (
+    needed = people_needed(FPIR)
+    if last["strangers"] < needed:
+        rests_on["caveat"] = (
             f"an FPIR of {100 * FPIR:g} % needs {needed} different strangers: it may be larger; "
             "facedb calibrate STRANGERS"
         )
-    return found
+    return {
+        "distance": last["distance"],
+        "fpir": FPIR,
+        "calibrated_on": rests_on,
+        "by_gallery_size": sizes,
+        "aggregation": DEFAULT_AGGREGATION,
+    }

@@ -15,10 +15,9 @@ from facedb.encoder import Encoder, open_encoder
 from facedb.encoder.export import write_bundle
 from facedb.errors import DependencyMissing, InputError
 from facedb.quality import QualityModel
-from facedb.training.card import calibrated_on, card_of, complete
+from facedb.training.card import card_of, complete, threshold_of
 from facedb.training.data import Faces, people_with_two
 from facedb.training.networks import build, strange_to
-from facedb.training.operating import by_gallery_size
 from facedb.training.quality import quality_of
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
@@ -74,18 +73,17 @@ def finish(
     embeddings = embed(encoder, proof.crops)
     validation = validate(embeddings, proof)
     thumbnail, begun = validate(thumbnails(proof.crops), proof), _begun(recipe, proof)
-    rests_on, sizes = calibrated_on(proof, seen), by_gallery_size(embeddings, proof)
-    threshold = sizes[-1]["distance"] if sizes else 0.0
-    quality = _quality(request, encoder, threshold, proof, faces)
-    complete(out / "encoder", validation, rests_on, sizes, quality)
+    threshold = threshold_of(embeddings, proof, seen)
+    quality = _quality(request, encoder, threshold["distance"], proof, embeddings, faces)
+    complete(out / "encoder", validation, threshold, quality)
     _write_embeddings(out / "embeddings.npz", embeddings, proof)
     done = Done(
         validation=validation,
         thumbnail=thumbnail,
         begun=begun,
         verdict=_verdict(request, recipe, begun, validation, people_with_two(proof), seen=seen),
-        threshold=threshold,
-        caveat=rests_on.get("caveat", ""),
+        threshold=threshold["distance"],
+        caveat=threshold["calibrated_on"].get("caveat", ""),
         no_quality=quality if isinstance(quality, str) else "",
         parameters=sum(weight.numel() for weight in network.parameters()),
     )
@@ -121,10 +119,18 @@ def _verdict(
 
 
 def _quality(
-    request: TrainRequest, encoder: Encoder, threshold: float, proof: Faces, faces: Faces
+    request: TrainRequest,
+    encoder: Encoder,
+    threshold: float,
+    proof: Faces,
+    embeddings: Embeddings,
+    faces: Faces,
 ) -> QualityModel | str:
+    if not request.quality:
+        return "it was not asked for"
+    tell = request.telling("measuring quality")
     try:
-        return quality_of(encoder, threshold, proof, faces, request.telling("measuring quality"))
+        return quality_of(encoder, threshold, proof, embeddings, faces, tell)
     except DependencyMissing as error:
         return str(error)
 

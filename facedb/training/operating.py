@@ -17,34 +17,41 @@ from facedb.types import Embeddings
 FPIR: Final = 0.01
 """At which the encoder's own threshold is set."""
 
-_SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _PHOTOS: Final = 5
 _DRAWS: Final = 5
+_DRAWN: Final = 100
+"""Galleries are drawn until so many people were, few in each: who they are decides much."""
 
 
 def by_gallery_size(embeddings: Embeddings, proof: Faces) -> list[dict[str, Any]]:
-    """The operating points of an encoder, as `facedb.operating.shipped` reads them.
+    """The operating points of an encoder, as `facedb.operating.at_size` takes them.
 
-    Galleries of so many people are drawn five times, with five of their clean photos each at most;
-    whoever was not drawn is a stranger. Where that would leave fewer strangers than enrolled
-    people, each of all people is held out in turn instead.
+    Galleries of so many people are drawn, with five of their clean photos each at most; whoever was
+    not drawn is a stranger. Then each of all people, up to a thousand, is held out in turn.
 
     Args:
         embeddings: float32[n, d] unit rows, one a face.
         proof: who they are.
+
+    Returns:
+        By rising size, none where fewer than two people have clean photos. Their distances never
+        rise: where chance would have it, the smaller gallery's holds.
     """
     rows = np.flatnonzero(np.array(proof.kinds) == CLEAN)
     names, labels = np.unique(proof.labels[rows], return_inverse=True)
     people, found = len(names), []
     for size in [size for size in _SIZES if 2 * size <= people]:
         random = np.random.default_rng(size)
-        draws = [random.choice(people, size, replace=False) for _ in range(_DRAWS)]
-        nearest = [_nearest(embeddings[rows], labels, enrolled) for enrolled in draws]
+        draws = range(max(_DRAWS, _DRAWN // size))
+        galleries = [random.choice(people, size, replace=False) for _ in draws]
+        nearest = [_nearest(embeddings[rows], labels, enrolled) for enrolled in galleries]
         found.append(_point(size, people - size, np.concatenate(nearest)))
-    if people > 2:  # of two, each alone is the gallery of one
+    if 2 < people <= _SIZES[-1]:  # of two, each alone is the gallery of one
         held_out = _nearest(embeddings[rows], labels, np.arange(people))
         found.append(_point(people - 1, people, held_out))
-    return found
+    least = np.minimum.accumulate([point["distance"] for point in found]).tolist()
+    return [point | {"distance": low} for point, low in zip(found, least, strict=True)]
 
 
 def _nearest(
@@ -72,5 +79,5 @@ def _point(people: int, strangers: int, nearest: NDArray[np.float64]) -> dict[st
         "strangers": strangers,
         "distance": max(0.0, threshold_at(nearest, FPIR)),
         "fpir": FPIR,
-        "curve": [[share, round(distance, 4)] for share, distance in points(nearest)],
+        "curve": points(nearest),
     }

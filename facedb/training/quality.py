@@ -31,6 +31,7 @@ CONDITIONS: Final = (CLEAN, "small", *(f"{kind}-{n}" for kind in KINDS for n in 
 _DRAWS: Final = 10
 _POOR_SHARE: Final = 0.05
 _FOUND_SHARE: Final = 0.01
+_CLEAN_LOST: Final = 0.005
 _PEOPLE: Final = 10
 _PROBES: Final = 300
 _OTHERS: Final = 5000
@@ -57,6 +58,7 @@ def quality_of(
     encoder: Encoder,
     threshold: float,
     proof: Faces,
+    embeddings: Embeddings,
     trained: Faces,
     progress: Progress | None = None,
 ) -> QualityModel | str:
@@ -69,6 +71,7 @@ def quality_of(
         encoder: as a user has it.
         threshold: distance in [0, 2] within which it accepts a face.
         proof: whom it was validated on.
+        embeddings: float32[n, d] unit rows, theirs.
         trained: whom it was trained on.
         progress: called with the conditions that were looked at, and their number.
 
@@ -76,19 +79,25 @@ def quality_of(
         DependencyMissing: scikit-learn or Albumentations is not installed.
     """
     clean = np.flatnonzero(np.array(proof.kinds) == CLEAN)
-    able = int((np.bincount(proof.labels[clean]) > 1).sum())
+    photos = np.bincount(proof.labels[clean], minlength=len(proof.names))
+    able = int((photos > 1).sum())
     if able < _PEOPLE:
         return f"{able} of the people validated on have two clean photos, and {_PEOPLE} must"
-    rows = np.sort(np.random.default_rng(1).permutation(clean)[:_PROBES])
+    rows = _drawn(clean[photos[proof.labels[clean]] > 1], proof.labels)
     centre = centre_of(proof.crops[rows], encoder)
-    gallery = _looked(proof, clean, proof.crops[clean], encoder, centre)
+    gallery = _looked(proof, clean, embeddings[clean], centre)
     looks: dict[str, Looked] = {}
     for condition in CONDITIONS:
-        looks[condition] = _shown(proof, rows, condition, encoder, centre)
+        crops = _shown(proof.crops, rows, condition, encoder.input_size)
+        looks[condition] = _looked(proof, rows, embed(encoder, crops), centre)
         if progress is not None:
             progress(len(looks), len(CONDITIONS))
-    model, _ = fitted(looks, gallery, _others(trained, proof, encoder), centre, threshold)
-    return model if model.weights[0] > 0 else "smeared faces do not gather in one place"
+    limit = min(threshold, float(np.quantile(gallery.traits[:, 0], _CLEAN_LOST)))
+    model, _ = fitted(looks, gallery, _others(trained, proof, encoder), centre, limit)
+    usual, smeared = model.chances(np.stack([model.usual, np.zeros_like(model.usual)]))
+    if smeared > usual / 2:
+        return "a face that is smeared away is found like any other"
+    return model
 
 
 def changed(pixels: Pixels, condition: str, seed: int) -> Pixels:
@@ -117,20 +126,20 @@ def fitted(
     gallery: Looked,
     others: Embeddings,
     centre: NDArray[np.float64],
-    threshold: float,
+    limit: float,
 ) -> tuple[QualityModel, dict[str, float]]:
     """The model, and the share of the faces of each condition that were found.
 
     Poor are the lowest 5 % of the clean faces, where their chance is less than half of the usual
     one. Unrecognisable are the faces so near to the centre that at most 1 % of them were found, and
-    those that would be taken for it: of few people many faces are found, however smeared.
+    those within a limit: of few people many faces are found, however smeared.
 
     Args:
         looks: condition -> the faces seen in it, CLEAN among them.
         gallery: clean faces of the same people.
         others: float32[m, d] unit rows of other people.
         centre: unit float64[d].
-        threshold: distance in [0, 2] within which the encoder accepts a face.
+        limit: distance in [0, 2] to the centre within which nobody is told from it.
     """
     found = {condition: _found(part, gallery, others) for condition, part in looks.items()}
     traits = np.concatenate([part.traits for part in looks.values()])
@@ -141,32 +150,30 @@ def fitted(
     model = QualityModel(centre, weights, bias, np.median(clean, axis=0), 0.0, 0.0)
     poor = float(np.quantile(model.chances(clean), _POOR_SHARE))
     poor = min(poor, float(model.chances(model.usual)) / 2)
-    lost = max(threshold, _unrecognisable(traits[known, 0], shares[known]))
+    lost = max(limit, _unrecognisable(traits[known, 0], shares[known]))
     means = {condition: float(np.nanmean(part)) for condition, part in found.items()}
     return replace(model, poor=poor, unrecognisable=lost), means
 
 
-def _shown(
-    proof: Faces,
-    rows: NDArray[np.int64],
-    condition: str,
-    encoder: Encoder,
-    centre: NDArray[np.float64],
-) -> Looked:
-    side = (encoder.input_size, encoder.input_size)
-    crops = [changed(proof.crops[row], condition, row) for row in rows.tolist()]
-    whole = [crop if crop.shape[:2] == side else cv2.resize(crop, side) for crop in crops]
-    return _looked(proof, rows, np.stack(whole).astype(np.uint8), encoder, centre)
+def _drawn(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """_PROBES of the rows at most, rising: a photo of everybody, then another, and so on."""
+    shuffled = np.random.default_rng(1).permutation(rows)
+    by_person = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    _, start, count = np.unique(labels[by_person], return_index=True, return_counts=True)
+    turn = np.arange(len(by_person)) - np.repeat(start, count)
+    return np.sort(by_person[np.argsort(turn, kind="stable")][:_PROBES])
+
+
+def _shown(crops: Pixels, rows: NDArray[np.int64], condition: str, side: int) -> Pixels:
+    """uint8[m, side, side, 3]: some crops under a condition."""
+    found = [changed(crops[row], condition, row) for row in rows.tolist()]
+    whole = [crop if len(crop) == side else cv2.resize(crop, (side, side)) for crop in found]
+    return np.stack(whole).astype(np.uint8)
 
 
 def _looked(
-    faces: Faces,
-    rows: NDArray[np.int64],
-    crops: Pixels,
-    encoder: Encoder,
-    centre: NDArray[np.float64],
+    faces: Faces, rows: NDArray[np.int64], embeddings: Embeddings, centre: NDArray[np.float64]
 ) -> Looked:
-    embeddings = embed(encoder, crops)
     traits = np.zeros((len(rows), len(CAUSES)))
     traits[:, 0] = np.linalg.norm(embeddings - centre, axis=1)
     return Looked(np.array(faces.names)[faces.labels[rows]], faces.photos[rows], embeddings, traits)
@@ -205,7 +212,9 @@ def _regression(
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        raise DependencyMissing("scikit-learn is not installed: pip install '.[train]'") from error
+        raise DependencyMissing(
+            "scikit-learn is not installed; from a clone: pip install '.[cpu,train]'"
+        ) from error
     mean, scale = traits.mean(axis=0), traits.std(axis=0) + 1e-9
     inputs = np.concatenate([(traits - mean) / scale] * 2)
     outcome = np.repeat([1, 0], len(shares))

@@ -70,6 +70,11 @@ def tell_who_teaches(faces: Faces, shared: set[str], sampler: str) -> None:
 
 def can_select(recipe: Recipe, proof: Faces) -> None:
     """InputError where the validation photos cannot tell what the best epoch is picked by."""
+    if len(proof.names) < 2:
+        raise InputError(
+            f"{proof.paths[0]}: {proof.names[0]} is alone among the validation photos, and pairs "
+            "of two people need two: name another --val"
+        )
     metrics = validate(thumbnails(proof.crops), proof).metrics
     able = [name for name in metrics if name not in LESS_IS_BETTER]
     if recipe.select not in able:

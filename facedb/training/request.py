@@ -62,6 +62,7 @@ class TrainRequest:
         progress: called with what is done, and with its done and total.
         with_faces: whether the report may show photos of people.
         draw: whether to draw figures and the report.
+        quality: whether to fit the quality of faces for the encoder's card.
     """
 
     data: Path
@@ -76,6 +77,7 @@ class TrainRequest:
     progress: Callable[[str, int, int], None] | None = None
     with_faces: bool = True
     draw: bool = True
+    quality: bool = True
 
     def telling(self, words: str) -> Progress | None:
         """`progress` under these words."""

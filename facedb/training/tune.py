@@ -204,6 +204,7 @@ def _run(study: optuna.Study, number: int, request: TuneRequest) -> None:
         out=out,
         recipe=replace(base.recipe, **_rounded(trial.params)),
         draw=False,
+        quality=False,
         after_epoch=_after_epoch(trial, base),
         progress=_progress(base, f"trial {number} of {request.trials}"),
     )
