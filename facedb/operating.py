@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ class Operating:
         threshold: the largest distance that accepts, in [0, 2]; None when nobody calibrated one.
         curve: how near strangers come to this gallery; None where nobody measured.
         calibrated: the gallery's own calibration; None where the encoder's is used.
+        gallery: which one it is of; None where it is of none.
     """
 
     threshold: float | None
     curve: StrangerCurve | None = None
     calibrated: OperatingPoint | None = None
+    gallery: Path | None = None
 
     def at(self, fpir: float) -> float:
         """The threshold at which at most this share of strangers is accepted.
@@ -43,7 +46,8 @@ class Operating:
         Raises:
             InputError: nobody measured how near strangers come, or they were too few.
         """
-        ways = "facedb calibrate STRANGERS, or facedb calibrate --leave-out"
+        named = partial(typed, "calibrate", gallery=self.gallery)
+        ways = f"{named('STRANGERS')}, or {named(options=('--leave-out',))}"
         if self.curve is None:
             raise InputError(f"nobody has measured how near strangers come to this gallery: {ways}")
         try:
@@ -63,8 +67,9 @@ def operating(store: Store | None, encoder: Encoder, aggregation: Aggregation) -
         if point is not None:
             _warn_when_grown(point, people, store.folder)
             curve = StrangerCurve(point.distances, point.shares, point.strangers)
-            return Operating(point.threshold, curve, point)
-    return shipped(encoder, people, aggregation)
+            return Operating(point.threshold, curve, point, store.folder)
+    found = shipped(encoder, people, aggregation)
+    return found if store is None else replace(found, gallery=store.folder)
 
 
 def shipped(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -369,6 +370,11 @@ def test_without_strangers_enough_the_encoder_says_how_to_ask_for_a_rate(tmp_pat
     assert shipped(encoder, 10_000).threshold == 1.0
     with pytest.raises(InputError, match=r"11 different strangers .* facedb calibrate STRANGERS"):
         shipped(encoder, 10).at(0.1)
+    db = facedb.open(tmp_path / "g", Settings(encoder=str(bundle), detector="none", fpir=0.1))
+    db.index_folder(people_folder(tmp_path / "train", count=2, photos=1))
+    typed = f"facedb calibrate -g {tmp_path / 'g'} --leave-out"
+    with pytest.raises(InputError, match=re.escape(typed)):
+        db.identify(tmp_path / "train" / "Person 1" / "0000.png")
 
 
 def test_strangers_who_are_enrolled(db: FaceDB, tmp_path: Path, capsys: Output) -> None:
