@@ -53,7 +53,7 @@ class Operating:
         try:
             return self.curve.threshold(fpir)
         except InputError as error:
-            if self.calibrated is not None:
+            if self.calibrated is not None or self.gallery is None:
                 raise
             raise InputError(f"{error}. Those were the encoder's; take your own: {ways}") from None
 

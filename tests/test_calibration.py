@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from facedb.evaluation.calibrate import CalibrationReport, calibrate
 from facedb.evaluation.protocol import evaluate
 from facedb.gallery import Gallery
 from facedb.identify import FaceDB, Settings
-from facedb.operating import shipped
+from facedb.operating import at_size, shipped
 from facedb.render import gallery_text
 from facedb.store import Measurements, OperatingPoint
 from facedb.strangers import StrangerCurve, expected_fpir, in_words, people_needed
@@ -348,6 +349,30 @@ def test_the_encoders_own_operating_point_by_gallery_size(tmp_path: Path) -> Non
     assert db.compare(*photos).threshold == 1.0
 
 
+def sizes_of(*points: tuple[int, float]) -> list[dict[str, Any]]:
+    return [
+        {"people": people, "strangers": 400, "distance": at, "curve": [[0.01, at], [1.0, at + 0.3]]}
+        for people, at in points
+    ]
+
+
+def test_a_larger_gallery_follows_the_line_through_all_sizes() -> None:
+    # Through (0, 1.2), (1, 1.0), (3, 0.9) in log10: slope -0.6 / 4.667 of the sums by hand.
+    card = sizes_of((1, 1.2), (10, 1.0), (1000, 0.9))
+    slope = ((0 - 4 / 3) * 1.2 + (1 - 4 / 3) * 1.0 + (3 - 4 / 3) * 0.9) / (14 / 3)
+    threshold, curve = at_size(card, 10_000)
+    assert threshold == pytest.approx(0.9 + slope)
+    assert curve.distances.tolist() == pytest.approx([0.9 + slope, 1.2 + slope])
+    assert curve.people == 400
+    # Nor does the order of a card matter, nor do strangers ever come farther.
+    assert at_size(card[::-1], 10_000)[0] == threshold
+    assert at_size(sizes_of((1, 0.9), (10, 1.0)), 100)[0] == 1.0
+    # However large, a distance it is.
+    low, none = at_size(sizes_of((1, 1.0), (10, 0.4)), 10**6)
+    assert low == 0.0
+    assert none.distances.min() == 0.0
+
+
 def test_larger_galleries_than_the_bundled_card_knows_are_decided_strictly_and_decided() -> None:
     encoder = open_encoder("bundled")
     found = [
@@ -368,7 +393,7 @@ def test_without_strangers_enough_the_encoder_says_how_to_ask_for_a_rate(tmp_pat
     encoder = open_encoder(str(bundle))
     # Of one size nobody can say how the threshold falls.
     assert shipped(encoder, 10_000).threshold == 1.0
-    with pytest.raises(InputError, match=r"11 different strangers .* facedb calibrate STRANGERS"):
+    with pytest.raises(InputError, match="11 different strangers are too few"):
         shipped(encoder, 10).at(0.1)
     db = facedb.open(tmp_path / "g", Settings(encoder=str(bundle), detector="none", fpir=0.1))
     db.index_folder(people_folder(tmp_path / "train", count=2, photos=1))

@@ -42,11 +42,12 @@ from facedb.training.ahead import ahead
 from facedb.training.batches import Loader, draw, pictures_of, renewed
 from facedb.training.blends import bent, blended, crossed, exaggerated, patched
 from facedb.training.convolutions import hasten
-from facedb.training.data import read_faces
+from facedb.training.data import Faces, read_faces
 from facedb.training.learner import Learner, rate_at
 from facedb.training.loop import train
 from facedb.training.losses import Seen
 from facedb.training.networks import build, settled, usual_detector
+from facedb.training.operating import by_gallery_size
 from facedb.training.precision import make_optimizer
 from facedb.training.recipes import OF_THE_NETWORK, RECIPES, recipe
 from facedb.training.request import TrainReport, TrainRequest
@@ -112,7 +113,7 @@ def test_the_card_says_how_near_strangers_come_by_gallery_size(trained: TrainRep
     card = json.loads((Path(trained.encoder) / "encoder.json").read_text())
     *smaller, whole = card["threshold"]["by_gallery_size"]
     # Of four people galleries of one and of two, and each of the four before the other three.
-    assert [(size["people"], size["strangers"]) for size in smaller] == [(1, 3), (2, 2)]
+    assert [(size["people"], size["strangers"]) for size in smaller] == [(1, 4), (2, 4)]
     assert (whole["people"], whole["strangers"], whole["fpir"]) == (3, 4, 0.01)
     told = np.load(Path(trained.run) / "embeddings.npz")
     clean = told["kinds"] == "clean"
@@ -130,13 +131,31 @@ def test_the_card_says_how_near_strangers_come_by_gallery_size(trained: TrainRep
     limits = [size["distance"] for size in (*smaller, whole)]
     assert limits[2] == pytest.approx(min(ordered[0], limits[1]), abs=1e-6)
     assert limits == sorted(limits, reverse=True)
-    shares = (1 / 12, 0.1, 0.2, 0.3, 0.5, 1.0)
+    # The two nearest are each other's: 2 of 12 come as close.
+    shares = (2 / 12, 0.2, 0.3, 0.5, 1.0)
     expected = {share: ordered[int(share * 12 + 1e-9) - 1] for share in shares}
     assert dict(whole["curve"]) == pytest.approx(expected, abs=1e-4)
     assert all(distance <= expected[share] for share, distance in whole["curve"])
     encoder = open_encoder(trained.encoder, "cpu")
     assert shipped(encoder, 2).threshold == limits[1]
     assert (shipped(encoder, 100).threshold or 0.0) <= limits[2]
+
+
+def test_a_thousand_people_measure_galleries_of_a_thousand() -> None:
+    random = np.random.default_rng(3)
+    people = 1200
+    vectors = random.normal(size=(people, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    numbers = np.arange(people)
+    names = tuple(map(str, numbers))
+    none = np.empty((people, 0, 0, 3), np.uint8)
+    faces = Faces(none, numbers, numbers, ("clean",) * people, names, names, names, ())
+    sizes = by_gallery_size(vectors, faces)
+    assert [size["people"] for size in sizes] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1199]
+    distances = [size["distance"] for size in sizes]
+    assert distances == sorted(distances, reverse=True)
+    apart = np.linalg.norm(vectors[:, None] - vectors, axis=2) + 9 * np.eye(people)
+    assert distances[-1] == pytest.approx(np.sort(apart.min(axis=1))[11], abs=1e-5)
 
 
 def test_distorted_photos_alone_validate_and_say_what_they_cannot(

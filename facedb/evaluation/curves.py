@@ -93,7 +93,7 @@ def error_versus_reject(
 
 
 def points(nearest: NDArray[np.float64]) -> list[list[float]]:
-    """A card's curve: [share, distance] of the first stranger, at SHARES, and of the last; rising.
+    """A card's curve: [share, distance] of the nearest, at SHARES, and of the farthest; rising.
 
     Args:
         nearest: float64[n], each stranger's distance to the nearest identity; one or more finite.
@@ -105,6 +105,7 @@ def points(nearest: NDArray[np.float64]) -> list[list[float]]:
     [[0.25, 0.9], [0.3, 0.9], [0.5, 1.0], [1.0, 1.2]]
     """
     first, last = float(nearest.min()), float(nearest[np.isfinite(nearest)].max())
-    found = [[share, threshold_at(nearest, share)] for share in SHARES if share * len(nearest) > 1]
-    every = [[1 / len(nearest), first], *found, [1.0, last]]
+    least = float((nearest <= first).mean())
+    found = [[share, threshold_at(nearest, share)] for share in SHARES if share > least]
+    every = [[least, first], *found, [1.0, last]]
     return [[share, math.floor(1e4 * distance) / 1e4] for share, distance in every]

@@ -112,7 +112,7 @@ def threshold_of(embeddings: Embeddings, proof: Faces, seen: bool) -> dict[str, 
         "photos": int((np.array(proof.kinds) == CLEAN).sum()),
     }
     needed = people_needed(FPIR)
-    if last["strangers"] < needed:
+    if min([size["strangers"] for size in sizes], default=0) < needed:
         rests_on["caveat"] = (
             f"an FPIR of {100 * FPIR:g} % needs {needed} different strangers: it may be larger; "
             "facedb calibrate STRANGERS"

@@ -38,7 +38,7 @@ class Done:
         thumbnail: of 16 x 16 grey thumbnails on the same photos.
         begun: of the encoder that `begin` names, on them.
         verdict: which of the two is better.
-        threshold: in a gallery of the people validated on.
+        threshold, gallery: of the largest gallery measured, and how many people that held.
         caveat: why the threshold is not to be relied on, or "".
         no_quality: why the encoder does not tell the quality of faces, or "".
         parameters: of the network.
@@ -49,6 +49,7 @@ class Done:
     begun: Validation | None
     verdict: Verdict
     threshold: float
+    gallery: int
     caveat: str
     no_quality: str
     parameters: int
@@ -83,6 +84,7 @@ def finish(
         begun=begun,
         verdict=_verdict(request, recipe, begun, validation, people_with_two(proof), seen=seen),
         threshold=threshold["distance"],
+        gallery=threshold["calibrated_on"]["gallery"],
         caveat=threshold["calibrated_on"].get("caveat", ""),
         no_quality=quality if isinstance(quality, str) else "",
         parameters=sum(weight.numel() for weight in network.parameters()),

@@ -70,7 +70,7 @@ def answers_of(
         return None
     spec = request.teacher_detector or _usual(request.detector, teacher.encoder)
     if spec == request.detector and teacher.encoder.input_size == recipe.size:
-        return ask_of_crops(teacher.encoder, faces, recipe.clean_teacher)
+        return ask_of_crops(teacher.encoder, faces, recipe.clean_teacher, progress)
     detector = open_detector(spec, teacher.encoder.input_size)
     return ask(teacher.encoder, faces, detector, recipe.clean_teacher, progress)
 

@@ -92,6 +92,7 @@ def train(request: TrainRequest) -> TrainReport:
         verdict=done.verdict.words,
         by_distortion=done.validation.by_distortion,
         threshold=done.threshold,
+        gallery=done.gallery,
         caveat=done.caveat,
         no_quality=done.no_quality,
         parameters=done.parameters,

@@ -28,7 +28,8 @@ def by_gallery_size(embeddings: Embeddings, proof: Faces) -> list[dict[str, Any]
     """The operating points of an encoder, as `facedb.operating.at_size` takes them.
 
     Galleries of so many people are drawn, with five of their clean photos each at most; whoever was
-    not drawn is a stranger. Then each of all people, up to a thousand, is held out in turn.
+    not drawn is a stranger. Then each of all people is held out in turn, where they are too few for
+    the largest of these galleries.
 
     Args:
         embeddings: float32[n, d] unit rows, one a face.
@@ -46,8 +47,9 @@ def by_gallery_size(embeddings: Embeddings, proof: Faces) -> list[dict[str, Any]
         draws = range(max(_DRAWS, _DRAWN // size))
         galleries = [random.choice(people, size, replace=False) for _ in draws]
         nearest = [_nearest(embeddings[rows], labels, enrolled) for enrolled in galleries]
-        found.append(_point(size, people - size, np.concatenate(nearest)))
-    if 2 < people <= _SIZES[-1]:  # of two, each alone is the gallery of one
+        never = set.intersection(*(set(enrolled.tolist()) for enrolled in galleries))
+        found.append(_point(size, people - len(never), np.concatenate(nearest)))
+    if 2 < people < 2 * _SIZES[-1]:  # of two, each alone is the gallery of one
         held_out = _nearest(embeddings[rows], labels, np.arange(people))
         found.append(_point(people - 1, people, held_out))
     least = np.minimum.accumulate([point["distance"] for point in found]).tolist()
@@ -74,6 +76,7 @@ def _nearest(
 
 
 def _point(people: int, strangers: int, nearest: NDArray[np.float64]) -> dict[str, Any]:
+    """What a card says of a gallery of so many people, measured on so many different strangers."""
     return {
         "people": people,
         "strangers": strangers,

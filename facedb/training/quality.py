@@ -9,6 +9,7 @@ their crops, shrunk to six pixels and back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -92,7 +93,8 @@ def quality_of(
         looks[condition] = _looked(proof, rows, embed(encoder, crops), centre)
         if progress is not None:
             progress(len(looks), len(CONDITIONS))
-    limit = min(threshold, float(np.quantile(gallery.traits[:, 0], _CLEAN_LOST)))
+    nearest = float(np.quantile(gallery.traits[:, 0], _CLEAN_LOST, method="lower"))
+    limit = min(threshold, math.floor(1000 * nearest) / 1000)  # a card rounds
     model, _ = fitted(looks, gallery, _others(trained, proof, encoder), centre, limit)
     usual, smeared = model.chances(np.stack([model.usual, np.zeros_like(model.usual)]))
     if smeared > usual / 2:
@@ -156,12 +158,14 @@ def fitted(
 
 
 def _drawn(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """_PROBES of the rows at most, rising: a photo of everybody, then another, and so on."""
-    shuffled = np.random.default_rng(1).permutation(rows)
+    """_PROBES of the rows at most, rising: a photo of each person, then another, and so on."""
+    random = np.random.default_rng(1)
+    shuffled = random.permutation(rows)
     by_person = shuffled[np.argsort(labels[shuffled], kind="stable")]
     _, start, count = np.unique(labels[by_person], return_index=True, return_counts=True)
     turn = np.arange(len(by_person)) - np.repeat(start, count)
-    return np.sort(by_person[np.argsort(turn, kind="stable")][:_PROBES])
+    order = np.lexsort((random.permutation(len(turn)), turn))
+    return np.sort(by_person[order[:_PROBES]])
 
 
 def _shown(crops: Pixels, rows: NDArray[np.int64], condition: str, side: int) -> Pixels:

@@ -102,7 +102,8 @@ class TrainReport:
         worse, better: figures of `metrics`, across photos, that are so beside those of `begun`.
         verdict: the same as a sentence, or that too few people were asked; "" without `begun`.
         by_distortion: kind -> figures.
-        threshold: the distance of the bundle's operating point.
+        threshold, gallery: the distance of the bundle's operating point, and how many people were
+            enrolled there.
         caveat: why that may accept more, where too few people were validated on; or "".
         no_quality: why the encoder does not tell the quality of faces; or "".
         parameters: of the network.
@@ -129,6 +130,7 @@ class TrainReport:
     verdict: str
     by_distortion: dict[str, Metrics]
     threshold: float
+    gallery: int
     caveat: str
     no_quality: str
     parameters: int

@@ -28,6 +28,7 @@ from facedb.training.data import CLEAN, Faces, Progress
 from facedb.training.losses import GRID
 from facedb.types import Embeddings, Pixels
 
+_AT_ONCE = 1024  # crops
 _SIDE = 112  # pixels of the crops that an ONNX file takes
 
 Look: TypeAlias = Callable[[Pixels], tuple[torch.Tensor, torch.Tensor]]
@@ -233,11 +234,19 @@ def ask(
     return Answers(targets[source], known[source])
 
 
-def ask_of_crops(teacher: Encoder, faces: Faces, clean: bool) -> Answers:
+def ask_of_crops(
+    teacher: Encoder, faces: Faces, clean: bool, progress: Progress | None = None
+) -> Answers:
     """`ask` of a teacher that takes the very crops that will be trained on: no photo is read."""
     source = _clean_versions(faces) if clean else np.arange(len(faces))
     rows, place = np.unique(source, return_inverse=True)
-    return Answers(embed(teacher, faces.crops[rows])[place], np.ones(len(faces), np.bool_))
+    told = np.zeros((len(rows), teacher.dim), np.float32)
+    for start in range(0, len(rows), _AT_ONCE):  # the crops may lie in a file
+        part = slice(start, start + _AT_ONCE)
+        told[part] = embed(teacher, faces.crops[rows[part]])
+        if progress is not None:
+            progress(min(part.stop, len(rows)), len(rows))
+    return Answers(told[place], np.ones(len(faces), np.bool_))
 
 
 def embed(teacher: Encoder, crops: Pixels) -> Embeddings:
