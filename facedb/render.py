@@ -259,9 +259,10 @@ def percent(share: float) -> str:
 def _threshold_text(report: TrainReport) -> list[str]:
     if not report.threshold:
         return ["threshold none: nobody is accepted until facedb calibrate STRANGERS"]
+    enrolled = f"with {report.gallery:,} of these people enrolled"
     lines = [
-        f"threshold {report.threshold:.3f} with {report.gallery:,} of these people enrolled: 1 %",
-        "          of photos come as close to somebody else; a gallery takes that of its own size",
+        f"threshold {report.threshold:.3f} {enrolled}: 1 % of photos come as close",
+        "          to somebody else; a gallery takes that of its own size",
     ]
     return [*lines, *([f"          {report.caveat}"] if report.caveat else [])]
 
