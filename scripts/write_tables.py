@@ -11,7 +11,8 @@ written by hand.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,40 +215,41 @@ def by_photos(calibration: Json) -> str:
     return markdown(head.split("|"), rows)
 
 
+def by_people(found: list[Json], rows: dict[str, tuple[str, Callable[[float], str]]]) -> str:
+    """A column a number of people; a row's title -> the figure it shows, and how."""
+    titled = [[title, *(shown(of[name]) for of in found)] for title, (name, shown) in rows.items()]
+    return markdown(["people", *(f"{of['people']:,}" for of in found)], titled)
+
+
 def drift(calibration: Json) -> str:
-    found = calibration["grown"]
-    rows = [
-        ["FPIR measured", *(f"{percent(row['fpir'])} %" for row in found)],
-        ["expected", *(f"{percent(row['expected'])} %" for row in found)],
-    ]
-    return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
+    rows = {"FPIR measured": ("fpir", _with_sign), "expected": ("expected", _with_sign)}
+    return by_people(calibration["grown"], rows)
 
 
 def foretold(calibration: Json) -> str:
-    found = calibration["foretold"]
-    rows = [
-        ["measured up to", *(f"{row['largest_measured']:,}" for row in found)],
-        ["distance expected", *(f"{row['distance']:.3f}" for row in found)],
-        ["distance measured", *(f"{row['measured_there']:.3f}" for row in found)],
-        ["FPIR of the expected", *(f"{percent(row['fpir'], 2)} %" for row in found)],
-    ]
-    return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
+    rows = {
+        "measured up to": ("largest_measured", "{:,}".format),
+        "distance expected": ("distance", "{:.3f}".format),
+        "distance measured": ("measured_there", "{:.3f}".format),
+        "FPIR of the expected": ("fpir", partial(_with_sign, digits=2)),
+    }
+    return by_people(calibration["foretold"], rows)
 
 
 def crowds(calibration: Json) -> str:
-    found = calibration["crowds"]
-    rows = [
-        ["distance expected", *(f"{row['distance']:.3f}" for row in found)],
-        ["distance that 1 % pass", *(f"{row['distance_of_its_own']:.3f}" for row in found)],
-        ["FPIR of the expected", *(f"{percent(row['fpir'], 2)} %" for row in found)],
-        [
-            "FPIR of the threshold for 1,000",
-            *(f"{percent(row['fpir_unmoved'], 2)} %" for row in found),
-        ],
-        ["TPIR of the expected", *(f"{percent(row['tpir'])} %" for row in found)],
-        ["TPIR where 1 % pass", *(f"{percent(row['tpir_of_its_own'])} %" for row in found)],
-    ]
-    return markdown(["people", *(f"{row['people']:,}" for row in found)], rows)
+    rows = {
+        "distance expected": ("distance", "{:.3f}".format),
+        "distance that 1 % pass": ("distance_of_its_own", "{:.3f}".format),
+        "FPIR of the expected": ("fpir", partial(_with_sign, digits=2)),
+        "FPIR of the threshold for 1,000": ("fpir_unmoved", partial(_with_sign, digits=2)),
+        "TPIR of the expected": ("tpir", _with_sign),
+        "TPIR where 1 % pass": ("tpir_of_its_own", _with_sign),
+    }
+    return by_people(calibration["crowds"], rows)
+
+
+def _with_sign(share: float, digits: int = 1) -> str:
+    return f"{percent(share, digits)} %"
 
 
 def rules(calibration: Json) -> str:
