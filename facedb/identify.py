@@ -117,15 +117,17 @@ class FaceDB(Opened):
         name, paths = checked_name(name), list(as_paths(photos))
         if not self.exists and (report := self._make_for(walk_photos(paths), progress)) is not None:
             return report
-        return enroll_photos(
-            self.gallery,
-            self.encoder,
-            self.detector,
-            name,
-            paths,
-            threshold=lambda: self._usual().threshold,
-            progress=progress,
-        )
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(self.gallery.load)  # doubts will ask it
+            return enroll_photos(
+                self.gallery,
+                self.encoder,
+                self.detector,
+                name,
+                paths,
+                threshold=lambda: self._usual().threshold,
+                progress=progress,
+            )
 
     def doubts(self, name: str | None = None) -> Doubts:
         """Which enrolled photos are worth a look: poor, of several faces, or like somebody else.

@@ -49,17 +49,15 @@ def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice
     order = sorted(new)
     for start in range(0, len(order), _BLOCK):
         found |= dict(_alike(gallery, order[start : start + _BLOCK], limit))
-    people = {person.identity_id: person for person in store.people()} if found else {}
+    people = store.sizes_of(sorted({number for pair in found for number in pair}))
     pairs, group = [], {number: {number} for number in people}
     for (one, other), distance in sorted(found.items(), key=lambda pair: (pair[1], pair[0])):
         # Somebody may have gone meanwhile.
         if one in people and other in people and group[one] is not group[other]:
             group[one] |= group[other]
             group |= dict.fromkeys(group[other], group[one])
-            fewer, more = sorted(
-                (people[one], people[other]), key=lambda person: (person.templates, person.name)
-            )
-            pairs.append(Twice(fewer.name, more.name, distance))
+            (_, fewer), (_, more) = sorted((people[one], people[other]))
+            pairs.append(Twice(fewer, more, distance))
     return pairs
 
 

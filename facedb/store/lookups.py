@@ -196,6 +196,15 @@ class Lookups(ABC):
         with self.reading() as connection:
             return set(connection.execute(query).scalars())
 
+    def sizes_of(self, identity_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """identity id -> how many templates, and the name, for those still enrolled."""
+        found: dict[int, tuple[int, str]] = {}
+        with self.reading() as connection:
+            for block in blocks(identity_ids):
+                for row in connection.execute(queries.SIZES_OF, {"ids": block}):
+                    found[row[0]] = row[1], row[2]
+        return found
+
     def __contains__(self, sha256: object) -> bool:
         """Whether a photo of this digest is enrolled."""
         with self.reading() as connection:

@@ -33,6 +33,12 @@ OWNERS_OF = sa.select(template_table.c.id, template_table.c.identity_id).where(
 VECTORS_AT = sa.select(template_table.c.id, template_table.c.vector).where(
     _among(template_table.c.id, "ids")
 )
+SIZES_OF = (
+    sa.select(identity_table.c.id, sa.func.count(template_table.c.id), identity_table.c.name)
+    .join(template_table, template_table.c.identity_id == identity_table.c.id)
+    .where(_among(identity_table.c.id, "ids"))
+    .group_by(identity_table.c.id)
+)
 ENROLLED = sa.select(template_table.c.id).where(template_table.c.sha256 == sa.bindparam("sha256"))
 VECTORS_OF = (
     sa.select(template_table.c.identity_id, template_table.c.vector)
