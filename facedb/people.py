@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from facedb.errors import InputError, UnknownIdentity
 from facedb.gallery import Gallery
-from facedb.store import FileRow, Person, StoredTemplate
+from facedb.store import FileRow, Person, StoredTemplate, Writer
 from facedb.typed import typed
 
 _NO_LETTERS = re.compile(r"[\W_]+")
@@ -140,14 +140,9 @@ class People:
             UnknownIdentity.
         """
         with self._gallery.writing() as writer:
-            person = self.find(name)
-            paths = self._files(name, person)
-            if person is None and not paths:
-                raise self._unknown(name)
-            # Of whom every photo was refused, only the names of files are stored.
-            removed = 0 if person is None else writer.remove_identity(person.identity_id)
-            writer.forget_files(sorted(paths))
-        return self._swept(name if person is None else person.name, removed, paths)
+            names, enrolled, files = self._held(name)
+            paths, removed = self._forgotten(writer, files, enrolled)
+        return self._swept(names[0], removed, paths)
 
     def remove_photos(self, name: str, photos: Iterable[str | os.PathLike[str]]) -> Removal:
         """Remove some photos of a person for good: templates, vectors, index entries, file names.
@@ -160,31 +155,45 @@ class People:
         Raises:
             UnknownIdentity, InputError (one is no photo of theirs; nothing is removed).
         """
-        store = self._gallery.store
         with self._gallery.writing() as writer:
-            person = self.find(name)
-            names, enrolled = [_composed(name)], set()
-            if person is not None:
-                names = [person.name, *person.aliases]
-                enrolled = {one.sha256 for one in store.templates_of(person.identity_id)}
-            files = store.files_of(names)
-            if person is None and not files:
-                raise self._unknown(name)
+            names, enrolled, files = self._held(name)
             doomed: set[str] = set()
-            paths: set[str] = set()
+            named: set[str] = set()
             for photo in photos:
                 row = files.get(os.path.abspath(photo))
                 digest = _digest(photo) if row is None else row.sha256
                 if row is not None:
-                    paths.add(row.path)
+                    named.add(row.path)
                 elif digest not in enrolled:
                     raise self._not_theirs(os.fspath(photo), names[0])
                 if digest in enrolled:
                     doomed.add(digest)
-            paths.update(*store.paths_of(sorted(doomed)).values())
-            writer.forget_files(sorted(paths))
-            removed = writer.remove_orphans(sorted(doomed))
+            paths, removed = self._forgotten(writer, named, doomed)
         return self._swept(names[0], removed, paths)
+
+    def _held(self, name: str) -> tuple[tuple[str, ...], set[str], dict[str, FileRow]]:
+        """Name and aliases of a person, digests of their photos, and their remembered files.
+
+        Of whom every photo was refused, only the names of files are stored.
+        """
+        store, person = self._gallery.store, self.find(name)
+        names: tuple[str, ...] = (_composed(name),)
+        enrolled: set[str] = set()
+        if person is not None:
+            names = (person.name, *person.aliases)
+            enrolled = {one.sha256 for one in store.templates_of(person.identity_id)}
+        files = store.files_of(names)
+        if person is None and not files:
+            raise self._unknown(name)
+        return names, enrolled, files
+
+    def _forgotten(
+        self, writer: Writer, files: Collection[str], digests: Collection[str]
+    ) -> tuple[set[str], int]:
+        """Forget files, and photos wherever they lie: every path forgotten, templates removed."""
+        paths = set(files).union(*self._gallery.store.paths_of(sorted(digests)).values())
+        writer.forget_files(sorted(paths))
+        return paths, writer.remove_orphans(sorted(digests))
 
     def _swept(self, name: str, removed: int, paths: Iterable[str]) -> Removal:
         """What was removed, once neither the index file nor the log holds it any more."""
@@ -192,14 +201,6 @@ class People:
             self._gallery.store.empty_log()
         folders = {os.path.dirname(path) for path in paths if os.path.exists(path)}
         return Removal(name, removed, tuple(sorted(folders)))
-
-    def _files(self, name: str, person: Person | None) -> set[str]:
-        """Every remembered file of a person, or of a name under which nobody is enrolled."""
-        store = self._gallery.store
-        if person is None:
-            return set(store.files_of([_composed(name)]))
-        photos = {template.photo for template in store.templates_of(person.identity_id)}
-        return (photos | set(store.files_of([person.name, *person.aliases]))) - {""}
 
     def find(self, name: str) -> Person | None:
         """Whoever has this name or alias."""

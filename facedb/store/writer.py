@@ -163,25 +163,6 @@ class Writer:
         used = sa.select(template_table.c.identity_id)
         self._connection.execute(sa.delete(identity_table).where(identity_table.c.id.not_in(used)))
 
-    def remove_identity(self, identity_id: int) -> int:
-        """Remove a person: templates, files, aliases, name. Returns how many templates."""
-        names = sa.union(
-            sa.select(identity_table.c.name).where(identity_table.c.id == identity_id),
-            sa.select(alias_table.c.name).where(alias_table.c.identity_id == identity_id),
-        )
-        of_person = template_table.c.identity_id == identity_id
-        digests = sa.select(template_table.c.sha256).where(of_person)
-        self._connection.execute(
-            sa.delete(file_table).where(
-                sa.or_(file_table.c.identity.in_(names), file_table.c.sha256.in_(digests))
-            )
-        )
-        removed = self._remove_templates(of_person)
-        self._connection.execute(
-            sa.delete(identity_table).where(identity_table.c.id == identity_id)
-        )
-        return removed
-
     def _record_removal(self, condition: sa.ColumnElement[bool]) -> None:
         doomed = sa.select(template_table.c.id, sa.literal(self.revision)).where(condition)
         insert = sa.insert(removal_table).prefix_with("OR REPLACE")
