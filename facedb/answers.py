@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation, to_people
 from facedb.decision import accepts, chosen, part_of, rank, stacked, taken
-from facedb.enrollment import NO_FACE
 from facedb.gallery import Gallery
 from facedb.operating import Operating
+from facedb.photos.reasons import NO_FACE
 from facedb.pipeline import Encoded
 from facedb.store import StoredTemplate
 from facedb.types import (

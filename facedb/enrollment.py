@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterable
 
 from facedb.doubts import doubts
 from facedb.encoder import Encoder
+from facedb.enroller import Enroller, stat_of
 from facedb.errors import InputError
 from facedb.faces import Detector
 from facedb.gallery import Gallery
-from facedb.moves import Enrolled, add_moves, vanished
-from facedb.outcome import IndexReport, Refusal
+from facedb.moves import add_moves, vanished
+from facedb.outcome import IndexReport
 from facedb.photos import (
     PeopleWalk,
     PersonPhoto,
     PhotoWalk,
+    Refusal,
     reasons,
     walk_people,
     walk_photos,
 )
-from facedb.pipeline import Encoded, encode_photos
-from facedb.quality import UNRECOGNISABLE
-from facedb.store import FileRow, NewTemplate, Writer
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how many photos are done, and how many there are."""
-
-_Read: TypeAlias = tuple[PersonPhoto, os.stat_result | None, Encoded]
-"""A photo file, its state before it was read, and what became of it."""
-
-NO_FACE = "no face found"
-SAME_PHOTO = "the same photo is enrolled as "
-COMMIT_SECONDS = 10.0
-_COMMIT_PHOTOS = 2000
+from facedb.pipeline import encode_photos
+from facedb.store import FileRow
+from facedb.types import Progress
 
 
 def index_folder(
@@ -72,7 +62,7 @@ def index_folder(
     report = IndexReport.of(len(walk.entries), walk.skipped)
     if not known:  # it is new
         report.nested = walk.nested(top, gallery.store.names())
-    enroller = _Enroller(gallery, encoder, detector, report, known, replacing=True)
+    enroller = Enroller(gallery, encoder, detector, report, known, replacing=True)
     enroller.run(_to_read(walk, known, report), progress)
     gone = vanished(walk, known)
     if prune:
@@ -121,7 +111,7 @@ def enroll_photos(
     entries = [PersonPhoto(name, os.path.abspath(path)) for path in walk.paths]
     report = IndexReport.of(len(entries), walk.skipped)
     known = gallery.store.files_at([entry.path for entry in entries])
-    enroller = _Enroller(gallery, encoder, detector, report, known, replacing=False)
+    enroller = Enroller(gallery, encoder, detector, report, known, replacing=False)
     enroller.run(entries, progress)
     return _finished(report, gallery, threshold, began, since, enroller.made)
 
@@ -142,10 +132,9 @@ def barren(
     paths = [os.path.abspath(path) for path in found]
     for part in (paths[:1], paths[1:]):  # mostly the first shows somebody: no more are read twice
         for result in encode_photos(part, detector, encoder):
-            reason = result.reason or unusable(result)
-            if reason is None:
+            if result.unusable is None:
                 return None
-            report.refused.append(Refusal(result.path, reason))
+            report.refused.append(Refusal(result.path, result.unusable))
             if progress is not None:
                 progress(len(report.refused) - len(walk.skipped), len(paths))
     report.refused.sort(key=lambda refusal: refusal.path)
@@ -173,178 +162,13 @@ def _finished(
     return report
 
 
-class _Enroller:
-    """Encodes entries and commits them at least every ten seconds."""
-
-    def __init__(
-        self,
-        gallery: Gallery,
-        encoder: Encoder,
-        detector: Detector,
-        report: IndexReport,
-        known: dict[str, FileRow],
-        *,
-        replacing: bool,
-    ) -> None:
-        self._gallery = gallery
-        self._encoder = encoder
-        self._detector = detector
-        self._report = report
-        self._known = known
-        self._replacing = replacing
-        self._batch: list[_Read] = []
-        self._again: list[PersonPhoto] = []
-        self.elsewhere: dict[str, Enrolled] = {}
-        self.made: set[str] = set()
-
-    def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
-        # Read before the photo is: a file that changes meanwhile is read again next time.
-        stats = [_stat(entry.path) for entry in entries]
-        encoded = encode_photos(
-            (entry.path for entry in entries),
-            self._detector,
-            self._encoder,
-            known=self._gallery.store,
-        )
-        committed = time.monotonic()
-        try:
-            for done, (entry, stat, result) in enumerate(
-                zip(entries, stats, encoded, strict=True), start=1
-            ):
-                self._batch.append((entry, stat, result))
-                late = time.monotonic() - committed >= COMMIT_SECONDS
-                if late or len(self._batch) >= _COMMIT_PHOTOS:
-                    self._commit()
-                    committed = time.monotonic()
-                if progress is not None:
-                    progress(done, len(entries))
-        finally:
-            # An interrupted run keeps what it has encoded.
-            self._commit()
-        again, self._again = self._again, []
-        if again:
-            self.run(again, None)
-
-    def _commit(self) -> None:
-        batch, self._batch = self._batch, []
-        if not batch:
-            return
-        with self._gallery.writing() as writer:
-            rows, templates = self._sorted_out(batch, writer)
-            writer.add_templates(templates)
-            writer.put_files(rows)
-            if self._replacing:
-                self._report.removed += writer.remove_orphans(self._replaced(rows))
-        self._count(rows, templates)
-
-    def _replaced(self, rows: list[FileRow]) -> list[str]:
-        """Digests that a file no longer has; one that cannot be read any more keeps its own."""
-        before = [
-            (self._known[row.path].sha256, row.sha256) for row in rows if row.path in self._known
-        ]
-        return [old for old, new in before if old is not None and old != new]
-
-    def _sorted_out(
-        self, batch: list[_Read], writer: Writer
-    ) -> tuple[list[FileRow], list[NewTemplate]]:
-        """The rows of files, and the templates that are new, each photo once."""
-        digests = [result.sha256 for _, _, result in batch if result.sha256]
-        owners = writer.owners_of_photos(digests)
-        names = writer.names_of(sorted({entry.identity for entry, _, _ in batch}))
-        rows: list[FileRow] = []
-        templates: list[NewTemplate] = []
-        for entry, stat, result in batch:
-            person = names.get(entry.identity, entry.identity)
-            reason = result.reason
-            if result.sha256 is not None:
-                owner = owners.get(result.sha256)
-                if owner is None and result.known:
-                    # It was enrolled when it was read, by a file that shows another photo now.
-                    self._again.append(entry)
-                    continue
-                if owner is None:
-                    reason = unusable(result)
-                if owner is None and reason is None:
-                    owners[result.sha256] = person
-                    templates.append(new_template(entry.identity, result))
-                elif owner is not None and owner != person:
-                    reason = SAME_PHOTO + owner
-                    self.elsewhere[entry.path] = Enrolled(result.sha256, owner)
-            row = self._row(entry, stat, result, reason)
-            if row is not None:
-                rows.append(row)
-            if reason is not None:
-                self._report.refused.append(Refusal(entry.path, reason))
-        return rows, templates
-
-    def _row(
-        self,
-        entry: PersonPhoto,
-        stat: os.stat_result | None,
-        result: Encoded,
-        reason: str | None,
-    ) -> FileRow | None:
-        """What to remember of the file: its digest is that of the template that came from it."""
-        before = self._known.get(entry.path)
-        digest = result.sha256
-        if reason is not None and before is not None and before.sha256 is not None:
-            if reason.startswith(SAME_PHOTO) and before.sha256 == digest:
-                return None  # it is the very file that the other person was enrolled from
-            digest = before.sha256
-        elif reason is not None and reason.startswith(SAME_PHOTO):
-            digest = None
-        if stat is None:
-            return None
-        size, changed = stat.st_size, stat.st_mtime_ns
-        return FileRow(entry.path, entry.identity, size, changed, digest, reason)
-
-    def _count(
-        self,
-        rows: list[FileRow],
-        templates: list[NewTemplate],
-    ) -> None:
-        self._report.enrolled += len(templates)
-        enrolled = sum(1 for row in rows if row.reason is None)
-        self._report.duplicates += max(0, enrolled - len(templates))
-        self.made |= {template.sha256 for template in templates}
-
-
-def unusable(result: Encoded) -> str | None:
-    """Why a photo that was read cannot be enrolled, or None."""
-    if not result.faces:
-        return NO_FACE
-    return UNRECOGNISABLE if result.qualities and result.qualities[0].unrecognisable else None
-
-
-def new_template(identity: str, result: Encoded) -> NewTemplate:
-    """What is stored of a photo that is not `unusable`."""
-    assert result.sha256 is not None
-    face = result.faces[0]
-    return NewTemplate(
-        identity,
-        result.sha256,
-        face.box,
-        face.score,
-        result.embeddings[0],
-        quality=result.qualities[0] if result.qualities else None,
-        faces=result.faces_found,
-    )
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
 def _unchanged(entry: PersonPhoto, row: FileRow) -> bool:
-    stat = _stat(entry.path)
+    stat = stat_of(entry.path)
     return (
         stat is not None
         and (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
         and row.identity == entry.identity
-        and not (row.reason or "").startswith(SAME_PHOTO)
+        and reasons.owner_in(row.reason) is None
         and not reasons.may_pass(row.reason or "")
     )
 

@@ -23,13 +23,7 @@ from facedb.arguments import Paths, as_paths, check_fpir, check_question, folder
 from facedb.describe import describe
 from facedb.doubts import Doubts, doubts
 from facedb.encoder import Encoder, open_encoder
-from facedb.enrollment import (
-    NO_FACE,
-    Progress,
-    barren,
-    enroll_photos,
-    index_folder,
-)
+from facedb.enrollment import barren, enroll_photos, index_folder
 from facedb.errors import GalleryMissing, InputError
 from facedb.faces import open_detector
 from facedb.opened import Opened
@@ -37,13 +31,14 @@ from facedb.operating import shipped
 from facedb.outcome import IndexReport
 from facedb.people import People, checked_name
 from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_people, walk_photos
+from facedb.photos.reasons import NO_FACE
 from facedb.pinning import new_pin
 from facedb.pipeline import Encoded, encode_photo, encode_photos
 from facedb.reencode import ReencodeReport, reencode
 from facedb.settings import Settings
 from facedb.store import Measurements
 from facedb.typed import DEFAULT_GALLERY
-from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Which
+from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Progress, Which
 
 if TYPE_CHECKING:
     from facedb.evaluation.calibrate import CalibrationReport

@@ -7,16 +7,8 @@ from dataclasses import dataclass, field
 
 from facedb.doubts import PoorFace
 from facedb.lookalikes import Lookalike
-from facedb.photos import Skipped, reasons
+from facedb.photos import Refusal, reasons
 from facedb.twice import Twice
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A photo or folder that was left out, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +69,8 @@ class IndexReport:
     twice: list[Twice] = field(default_factory=list)
 
     @classmethod
-    def of(cls, photos: int, skipped: Iterable[Skipped]) -> IndexReport:
+    def of(cls, photos: int, skipped: Iterable[Refusal]) -> IndexReport:
         """The beginning of one, by what a walk found and what it skipped."""
-        refused = [Refusal(item.path, item.reason) for item in skipped]
+        refused = list(skipped)
         loose = sum(item.reason == reasons.NO_PERSON for item in refused)
         return cls(photos + loose, refused=refused, skipped=len(refused) - loose)

@@ -17,7 +17,7 @@ from facedb.decision import accepts
 from facedb.errors import InputError, PhotoError
 from facedb.lettering import Ink, draw_text, fitted
 from facedb.photos import load_photo
-from facedb.quality import UNRECOGNISABLE
+from facedb.photos.reasons import NO_FACE, UNRECOGNISABLE
 from facedb.strangers import in_words
 from facedb.types import Box, Candidate, Identification, Photo, PhotoAnswer
 
@@ -241,7 +241,7 @@ class _Sheet:
 
 def _summary(answer: PhotoAnswer) -> str:
     if not answer.faces:
-        return "no face found"
+        return NO_FACE
     total, threshold = len(answer.faces), answer.faces[0].threshold
     words = f"{total} face{'s' if total > 1 else ''}"
     if threshold is None:

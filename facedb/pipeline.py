@@ -19,7 +19,7 @@ import numpy as np
 from facedb.encoder import Encoder
 from facedb.errors import PhotoError
 from facedb.faces import UNSEEN, Detector
-from facedb.photos import load_photo
+from facedb.photos import load_photo, reasons
 from facedb.quality import QualityModel
 from facedb.types import Embeddings, Face, Photo, Pixels, Quality, Which
 
@@ -49,6 +49,14 @@ class Encoded:
     embeddings: Embeddings = field(repr=False)
     qualities: tuple[Quality, ...] = ()
     known: bool = False
+
+    @property
+    def unusable(self) -> str | None:
+        """Why the face that counts cannot be enrolled, or None."""
+        if self.reason is not None or not self.faces:
+            return self.reason or reasons.NO_FACE
+        lost = bool(self.qualities) and self.qualities[0].unrecognisable
+        return reasons.UNRECOGNISABLE if lost else None
 
 
 def encode_photos(

@@ -19,9 +19,6 @@ from numpy.typing import NDArray
 
 from facedb.types import Embeddings, Face, Quality
 
-UNRECOGNISABLE: Final = "the face cannot be made out"
-"""Why such a face is neither enrolled nor identified."""
-
 CAUSES: Final = ("hard to make out", "small", "turned away", "barely detected")
 """Why a face is poor: one for each column of `traits`."""
 

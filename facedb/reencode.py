@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass, replace
 
 from facedb.encoder import Encoder
-from facedb.enrollment import COMMIT_SECONDS, Progress, new_template, unusable
+from facedb.enroller import COMMIT_SECONDS, new_template
 from facedb.errors import InputError
 from facedb.faces import Detector
-from facedb.outcome import Refusal
-from facedb.photos import reasons
+from facedb.photos import Refusal, reasons
 from facedb.pipeline import Encoded, encode_photos
 from facedb.store import NewTemplate, Pin, Store, StoredTemplate
 from facedb.typed import typed
+from facedb.types import Progress
 
 CHANGED = "the file has changed since it was enrolled"
 UNKNOWN = "the file it was enrolled from is not known"
@@ -113,7 +113,7 @@ def _reason(template: StoredTemplate, result: Encoded) -> str | None:
         return UNKNOWN
     if result.reason is not None:
         return result.reason
-    return CHANGED if result.sha256 != template.sha256 else unusable(result)
+    return CHANGED if result.sha256 != template.sha256 else result.unusable
 
 
 def _refused(failed: dict[int, Refusal], store: Store) -> str:

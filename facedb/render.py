@@ -110,7 +110,7 @@ def answer_text(answer: PhotoAnswer) -> str:
 
 
 def _face_lines(face: Identification) -> list[str]:
-    from facedb.quality import UNRECOGNISABLE
+    from facedb.photos.reasons import UNRECOGNISABLE
     from facedb.strangers import in_words
 
     x, y, width, height = (round(value) for value in face.box)
@@ -173,7 +173,7 @@ def comparison_text(comparison: Comparison, photos: tuple[str, str]) -> str:
 
 
 def _verdict(comparison: Comparison) -> str:
-    from facedb.quality import UNRECOGNISABLE
+    from facedb.photos.reasons import UNRECOGNISABLE
     from facedb.strangers import in_words
 
     distance, limit = f"distance {comparison.distance:.3f}", comparison.threshold

@@ -11,8 +11,8 @@ from facedb.typed import typed
 
 if TYPE_CHECKING:
     from facedb.doubts import Doubts
-    from facedb.outcome import IndexReport, Refusal
-    from facedb.photos import Skipped
+    from facedb.outcome import IndexReport
+    from facedb.photos import Refusal
 
 _FEW = 3  # files of a kind that are no photos and are named each
 
@@ -133,7 +133,7 @@ def _moves(report: IndexReport, gallery: str, folder: str) -> list[str]:
     return lines + listed(pairs, indent="")
 
 
-def left_out_lines(refused: Iterable[Refusal | Skipped], most: int | None = None) -> list[str]:
+def left_out_lines(refused: Iterable[Refusal], most: int | None = None) -> list[str]:
     """A line a photo that was left out, of which at most so many; other files by their kind."""
     from facedb.photos.reasons import BAD_NAME, NO_PHOTOS, NOT_A_PHOTO, RAW_PHOTO, SYMLINK_LOOP
 

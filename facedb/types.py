@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -16,6 +17,9 @@ Embeddings: TypeAlias = NDArray[np.float32]
 
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height in pixels of the upright photo at full size."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many are done, and how many there are."""
 
 Which: TypeAlias = Literal["all", "largest"]
 """Of the faces in a photo: all, or the one that counts."""

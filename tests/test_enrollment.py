@@ -767,7 +767,7 @@ def test_an_open_gallery_that_is_deleted(db: FaceDB, photos: Path) -> None:
 def test_an_album_numbered_anew_keeps_its_photos(
     db: FaceDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facedb.enrollment._COMMIT_PHOTOS", 4)
+    monkeypatch.setattr("facedb.enroller._COMMIT_PHOTOS", 4)
     folder = tmp_path / "photos" / "Ada"
     for number in range(11):
         save(folder / f"{number:02}.png", scene(48, 48, number))

@@ -31,6 +31,7 @@ LAYERS = [
     ["doubts"],
     ["outcome"],
     ["moves"],
+    ["enroller"],
     ["opened", "enrollment", "people", "reencode", "export", "describe", "answers"],
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],

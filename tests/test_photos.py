@@ -23,6 +23,7 @@ from PIL import Image, features
 
 from facedb.errors import InputError, PhotoError
 from facedb.photos import (
+    Refusal,
     as_photo,
     load_photo,
     photo_from_array,
@@ -397,7 +398,7 @@ def entries_of(folder: Path) -> list[tuple[str, str]]:
 
 
 def skipped_of(folder: Path) -> dict[str, str]:
-    return {os.path.relpath(path, folder): why for path, why in walk_people(folder).skipped}
+    return {os.path.relpath(item.path, folder): item.reason for item in walk_people(folder).skipped}
 
 
 def test_a_person_per_folder_and_nothing_is_moved(tmp_path: Path) -> None:
@@ -483,7 +484,7 @@ def test_a_folder_that_may_not_be_read_is_listed(public: Path) -> None:
     with nobody():
         walk = walk_people(public)
     assert [who for who, _ in walk.entries] == ["ann"]
-    assert walk.skipped == [(str(public / "bob"), reasons.DENIED)]
+    assert walk.skipped == [Refusal(str(public / "bob"), reasons.DENIED)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are bytes")
@@ -494,7 +495,7 @@ def test_a_name_of_broken_bytes_is_listed_in_print(tmp_path: Path) -> None:
         pass
     walk = walk_people(tmp_path)
     assert [who for who, _ in walk.entries] == ["bob"]
-    assert [(Path(path).name, why) for path, why in walk.skipped] == [
+    assert [(Path(item.path).name, item.reason) for item in walk.skipped] == [
         (r"ann\xff", reasons.BAD_NAME),
         (r"\xe9.jpg", reasons.BAD_NAME),
     ]
@@ -516,13 +517,13 @@ def test_files_and_folders_come_in_the_order_given(tmp_path: Path) -> None:
     walk = walk_photos([tmp_path / "one.dat", tmp_path / "album", tmp_path / "gone.jpg"])
     names = [os.path.relpath(path, tmp_path) for path in walk.paths]
     assert names == ["one.dat", "album/a.jpg", "album/b.jpg", "album/deep/c.png", "gone.jpg"]
-    assert walk.skipped == [(str(tmp_path / "album" / "x.txt"), reasons.NOT_A_PHOTO)]
+    assert walk.skipped == [Refusal(str(tmp_path / "album" / "x.txt"), reasons.NOT_A_PHOTO)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are bytes")
 def test_a_photo_named_in_broken_bytes_is_skipped(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.jpg")
-    assert walk_photos([name]).skipped == [(r"\xff.jpg", reasons.BAD_NAME)]
+    assert walk_photos([name]).skipped == [Refusal(r"\xff.jpg", reasons.BAD_NAME)]
 
 
 def test_importing_it_loads_no_opencv() -> None:

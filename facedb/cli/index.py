@@ -102,13 +102,14 @@ def _say_beside(options: Shared, report: IndexReport, name: str, other: str) -> 
 
 def _say_how_to_free(options: Shared, report: IndexReport) -> None:
     """What to type first where a photo is enrolled as somebody else."""
-    from facedb.enrollment import SAME_PHOTO
+    from facedb.photos.reasons import owner_in
 
-    theirs = [item for item in report.refused if item.reason.startswith(SAME_PHOTO)]
-    if theirs:
-        owner, photo = theirs[0].reason.removeprefix(SAME_PHOTO), ("--photo", theirs[0].path)
-        remove = typed("people remove", owner, gallery=options.gallery, options=photo)
-        click.echo(f"if it is not {owner}: {remove}", err=True)
+    for item in report.refused:
+        if (owner := owner_in(item.reason)) is not None:
+            photo = ("--photo", item.path)
+            remove = typed("people remove", owner, gallery=options.gallery, options=photo)
+            click.echo(f"if it is not {owner}: {remove}", err=True)
+            return
 
 
 def _way_out(options: Shared, folder: str, report: IndexReport) -> str:

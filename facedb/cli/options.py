@@ -15,9 +15,9 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from facedb.aggregation import Aggregation
     from facedb.device import Device
-    from facedb.enrollment import Progress
     from facedb.identify import FaceDB
     from facedb.index import IndexKind
+    from facedb.types import Progress
 
 SHARE = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 _F = TypeVar("_F", bound=Callable[..., Any])

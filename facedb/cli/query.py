@@ -81,8 +81,6 @@ def query_command(
       facedb query inbox/ --faces largest --csv > who.csv
       find . -name '*.jpg' | facedb query - --json
     """
-    from facedb.enrollment import NO_FACE
-
     if csv and options.as_json:
         raise click.UsageError("--csv and --json exclude each other")
     blocks = _blocks(photos)
@@ -99,9 +97,9 @@ def query_command(
             count += len(paths)
             for answer in db.identify_photos(paths, k, faces):  # type: ignore[arg-type]
                 _show(options, answer, csv)
-                bad += answer.reason not in (None, NO_FACE)
+                bad += _unread(answer)
                 unknown += not answer.faces or any(face.identity is None for face in answer.faces)
-                if picture is not None and answer.reason in (None, NO_FACE):
+                if picture is not None and not _unread(answer):
                     from facedb.picture import draw_answer
 
                     draw_answer(answer, picture)
@@ -145,17 +143,20 @@ def _paths(lines: Sequence[bytes]) -> list[str]:
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
 
 
-def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
-    from facedb.enrollment import NO_FACE
+def _unread(answer: PhotoAnswer) -> bool:
+    from facedb.photos.reasons import NO_FACE
 
-    unread = answer.reason not in (None, NO_FACE)
-    if unread:
+    return answer.reason not in (None, NO_FACE)
+
+
+def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
+    if _unread(answer):
         click.echo(f"left out: {answer.path}: {answer.reason}", err=True)
     if options.as_json:
         click.echo(as_json("query", answer))
     elif csv:
         click.echo(as_csv(answer_rows([answer])))
-    elif not unread:
+    elif not _unread(answer):
         click.echo(answer_text(answer))
 
 

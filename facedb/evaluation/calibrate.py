@@ -10,18 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedb.aggregation import Aggregation
-from facedb.enrollment import Progress
 from facedb.errors import InputError
 from facedb.evaluation.intervals import Interval, share_interval
 from facedb.evaluation.samples import Eyes, Samples, read_samples
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_in, run_trial
 from facedb.gallery import Gallery
-from facedb.outcome import Refusal
-from facedb.photos import PersonPhoto, walk_people
+from facedb.photos import PersonPhoto, Refusal, walk_people
 from facedb.photos.reasons import NO_PERSON
 from facedb.store import Measurements, OperatingPoint
 from facedb.strangers import StrangerCurve
 from facedb.typed import typed
+from facedb.types import Progress
 
 
 @dataclass(frozen=True, slots=True)

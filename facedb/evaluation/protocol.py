@@ -12,7 +12,6 @@ import numpy as np
 
 from facedb import __version__
 from facedb.aggregation import Aggregation
-from facedb.enrollment import Progress
 from facedb.errors import InputError
 from facedb.evaluation import figures
 from facedb.evaluation.calibrate import photos_digest
@@ -25,8 +24,9 @@ from facedb.evaluation.splits import Split, once, rows_of, split_digest, split_o
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, run_trial, tried_in
 from facedb.identify import FaceDB
 from facedb.operating import shipped
-from facedb.outcome import Refusal
+from facedb.photos import Refusal
 from facedb.store import Measurements
+from facedb.types import Progress
 
 _logger = logging.getLogger("facedb")
 

@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.encoder import Encoder
-from facedb.enrollment import NO_FACE, Progress
 from facedb.faces import Detector
-from facedb.outcome import Refusal
-from facedb.photos import PersonPhoto
+from facedb.photos import PersonPhoto, Refusal
+from facedb.photos.reasons import NO_FACE, UNRECOGNISABLE
 from facedb.pipeline import encode_photos, quality_model
-from facedb.quality import UNRECOGNISABLE
 from facedb.store import Measurements, StoredProbe
-from facedb.types import Box, Embeddings
+from facedb.types import Box, Embeddings, Progress
 
 KINDS = ("blurred", "foggy", "lowlight", "noisy", "rainy", "resized", "sunny")
 """The distortions that FACECOM's folders name."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb.aggregation import Aggregation
-from facedb.enrollment import SAME_PHOTO
 from facedb.evaluation.intervals import Interval, bootstrap, share_interval, wilson
 from facedb.evaluation.metrics import dir_at_fpir, threshold_at
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Outcome, Probes, Templates, search
+from facedb.photos.reasons import owner_in
 from facedb.store import Measurements, Store
 from facedb.strangers import people_needed
 from facedb.types import Box, Embeddings
@@ -93,7 +93,7 @@ def tried_in(store: Store) -> Enrolled:
     failed = [
         (row.identity, row.sha256 or row.path)
         for row in store.files_left_out()
-        if not (row.reason or "").startswith(SAME_PHOTO) and row.sha256 not in digests
+        if owner_in(row.reason) is None and row.sha256 not in digests
     ]
     new = sorted({name for name, _ in failed} - known.leads_to.keys())
     names = np.array([*known.names.tolist(), *new], dtype=np.str_)

@@ -24,7 +24,7 @@ from facedb.photos.walk import (
     PeopleWalk,
     PersonPhoto,
     PhotoWalk,
-    Skipped,
+    Refusal,
     walk_people,
     walk_photos,
 )
@@ -38,7 +38,7 @@ __all__ = [
     "PersonPhoto",
     "PhotoLike",
     "PhotoWalk",
-    "Skipped",
+    "Refusal",
     "as_photo",
     "load_photo",
     "photo_from_array",

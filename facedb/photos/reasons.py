@@ -29,13 +29,28 @@ RAW_PHOTO: Final = "a raw photo, which facedb cannot read: export a JPEG"
 NO_PERSON: Final = "lies outside a person's folder"
 NO_PHOTOS: Final = "no photos in this folder"
 BAD_NAME: Final = "name is not valid UTF-8"
+NO_FACE: Final = "no face found"
+UNRECOGNISABLE: Final = "the face cannot be made out"
+_SAME_PHOTO: Final = "the same photo is enrolled as "
 
 REASONS: Final = (
     MISSING, DENIED, SYMLINK_LOOP, FOLDER, SPECIAL, UNREADABLE, EMPTY, HUGE_FILE, NOT_AN_IMAGE,
     DAMAGED, BOMB, TOO_SMALL, NO_HEIC, NO_AVIF, NOT_PIXELS, NOT_A_PHOTO, RAW_PHOTO, NO_PERSON,
     NO_PHOTOS, BAD_NAME,
 )  # fmt: skip
-"""Every reason that a PhotoError or a Skipped carries."""
+"""Every reason that a PhotoError carries, or that a walk refuses for."""
+
+
+def enrolled_as(owner: str) -> str:
+    """The reason of a file whose photo is enrolled as somebody else."""
+    return _SAME_PHOTO + owner
+
+
+def owner_in(reason: str | None) -> str | None:
+    """As whom its photo is enrolled, where a file was refused for that."""
+    if reason is None or not reason.startswith(_SAME_PHOTO):
+        return None
+    return reason.removeprefix(_SAME_PHOTO)
 
 
 @cache

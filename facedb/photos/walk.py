@@ -29,8 +29,9 @@ class PersonPhoto(NamedTuple):
     path: str
 
 
-class Skipped(NamedTuple):
-    """A file or folder that was left out; `path` is printable, `reason` one of REASONS."""
+@dataclass(frozen=True, slots=True, order=True)
+class Refusal:
+    """A photo or folder that was left out, and why: `path` is printable, `reason` of reasons.py."""
 
     path: str
     reason: str
@@ -41,7 +42,7 @@ class PeopleWalk:
     """A folder of people: `entries` by identity, then path; `skipped` by path."""
 
     entries: list[PersonPhoto]
-    skipped: list[Skipped]
+    skipped: list[Refusal]
 
     def nested(self, top: str, known: Collection[str]) -> str:
         """The folder of the only person, not yet known, if several folders in it hold the photos.
@@ -61,7 +62,7 @@ class PhotoWalk:
     """Photo files in the order given, each folder's by path; `skipped` by path."""
 
     paths: list[str]
-    skipped: list[Skipped]
+    skipped: list[Refusal]
 
 
 def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
@@ -76,7 +77,7 @@ def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
     """
     top = os.fspath(folder)
     entries: list[PersonPhoto] = []
-    skipped: list[Skipped] = []
+    skipped: list[Refusal] = []
     listing, key = _listing_of_top(top)
     for item in listing:
         if not _usable(item, skipped) or _is_gallery(item):
@@ -84,12 +85,12 @@ def walk_people(folder: str | os.PathLike[str]) -> PeopleWalk:
         if not item.is_dir():
             photo = _is_photo_name(item.name)
             reason = reasons.NO_PERSON if photo else _why_no_photo(item.name)
-            skipped.append(Skipped(item.path, reason))
+            skipped.append(Refusal(item.path, reason))
             continue
         before = len(skipped)
         photos = list(_photos_below(item.path, skipped, key))
         if not photos and len(skipped) == before:
-            skipped.append(Skipped(item.path, reasons.NO_PHOTOS))
+            skipped.append(Refusal(item.path, reasons.NO_PHOTOS))
         identity = unicodedata.normalize("NFC", item.name)
         entries += [PersonPhoto(identity, path) for path in photos]
     return PeopleWalk(sorted(entries), sorted(skipped))
@@ -101,21 +102,21 @@ def walk_photos(paths: Iterable[str | os.PathLike[str]]) -> PhotoWalk:
     A file that is missing or no photo stays in the list, for load_photo to refuse it by name.
     """
     photos: list[str] = []
-    skipped: list[Skipped] = []
+    skipped: list[Refusal] = []
     for path in [os.fspath(path) for path in paths]:
         if os.path.isdir(path):
             photos += sorted(_photos_below(path, skipped))
         elif _is_text(path):
             photos.append(path)
         else:
-            skipped.append(Skipped(_printable(path), reasons.BAD_NAME))
+            skipped.append(Refusal(_printable(path), reasons.BAD_NAME))
     return PhotoWalk(photos, sorted(skipped))
 
 
 _Key = tuple[int, int]
 
 
-def _photos_below(folder: str, skipped: list[Skipped], *above: _Key) -> Iterator[str]:
+def _photos_below(folder: str, skipped: list[Refusal], *above: _Key) -> Iterator[str]:
     """Photo files below a folder, each real folder once; `above` are folders it lies in."""
     seen = set(above)
     waiting = deque([(folder, frozenset(above))])
@@ -125,10 +126,10 @@ def _photos_below(folder: str, skipped: list[Skipped], *above: _Key) -> Iterator
             key = _key(path)
             listing = [] if key in seen else _listing(path)
         except OSError as error:
-            skipped.append(Skipped(path, reasons.reason_of(error)))
+            skipped.append(Refusal(path, reasons.reason_of(error)))
             continue
         if key in ancestors:
-            skipped.append(Skipped(path, reasons.SYMLINK_LOOP))
+            skipped.append(Refusal(path, reasons.SYMLINK_LOOP))
         seen.add(key)
         for item in listing:
             if not _usable(item, skipped) or _is_gallery(item):
@@ -138,7 +139,7 @@ def _photos_below(folder: str, skipped: list[Skipped], *above: _Key) -> Iterator
             elif _is_photo_name(item.name):
                 yield item.path
             else:
-                skipped.append(Skipped(item.path, _why_no_photo(item.name)))
+                skipped.append(Refusal(item.path, _why_no_photo(item.name)))
 
 
 def _listing_of_top(top: str) -> tuple[list[os.DirEntry[str]], _Key]:
@@ -157,18 +158,18 @@ def _listing(folder: str) -> list[os.DirEntry[str]]:
         return sorted(items, key=lambda item: (item.is_symlink(), item.name))
 
 
-def _usable(item: os.DirEntry[str], skipped: list[Skipped]) -> bool:
+def _usable(item: os.DirEntry[str], skipped: list[Refusal]) -> bool:
     """Whether to look at it at all; says why not, unless it is hidden."""
     if item.name.startswith(".") or item.name.casefold() in _LITTER:
         return False
     if not _is_text(item.path):
-        skipped.append(Skipped(_printable(item.path), reasons.BAD_NAME))
+        skipped.append(Refusal(_printable(item.path), reasons.BAD_NAME))
         return False
     if item.is_symlink():
         try:
             item.stat()
         except OSError as error:
-            skipped.append(Skipped(item.path, reasons.reason_of(error)))
+            skipped.append(Refusal(item.path, reasons.reason_of(error)))
             return False
     return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from facedb.errors import InputError, PhotoError
 from facedb.faces import Detector
-from facedb.photos import PersonPhoto, Skipped, load_photo, walk_people
-from facedb.types import Pixels
+from facedb.photos import PersonPhoto, Refusal, load_photo, walk_people
+from facedb.photos.reasons import NO_FACE
+from facedb.types import Pixels, Progress
 
-Progress = Callable[[int, int], None]
 CLEAN: Final = "clean"
 _VERSION: Final = re.compile(r"(.+)_([a-z]+)")
-_NO_FACE: Final = "no face found"
 _TWICE: Final = "the same photo as {}"
 
 
@@ -40,7 +39,7 @@ class Faces:
         kinds: what was done to the photo: "clean", "blurred", ...
         paths, digests: the files, and the sha256 of their bytes.
         names: people.
-        left_out: files without a crop, and why.
+        left_out: files without a crop.
     """
 
     crops: Pixels = field(repr=False)
@@ -50,7 +49,7 @@ class Faces:
     paths: tuple[str, ...]
     digests: tuple[str, ...]
     names: tuple[str, ...]
-    left_out: tuple[Skipped, ...]
+    left_out: tuple[Refusal, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,7 +112,7 @@ def read_faces(
     crops = _room((len(entries), size, size, 3))
     kept: list[PersonPhoto] = []
     digests: dict[str, str] = {}
-    left_out: list[Skipped] = []
+    left_out: list[Refusal] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         reads = pool.map(lambda entry: _read(entry.path, detector), entries)
         for done, (entry, read) in enumerate(zip(entries, reads, strict=True), 1):
@@ -121,7 +120,7 @@ def read_faces(
             if read.digest in digests:
                 reason = _TWICE.format(digests[read.digest])
             if read.crop is None or reason:
-                left_out.append(Skipped(entry.path, reason))
+                left_out.append(Refusal(entry.path, reason))
             else:
                 crops[len(kept)] = read.crop
                 digests[read.digest] = entry.path
@@ -134,7 +133,7 @@ def read_faces(
 
 
 def _faces(
-    crops: Pixels, kept: list[PersonPhoto], digests: tuple[str, ...], left_out: list[Skipped]
+    crops: Pixels, kept: list[PersonPhoto], digests: tuple[str, ...], left_out: list[Refusal]
 ) -> Faces:
     versions = [version(entry) for entry in kept]
     names, labels = np.unique([entry.identity for entry in kept], return_inverse=True)
@@ -202,7 +201,7 @@ def _read(path: str, detector: Detector) -> _Read:
     except PhotoError as error:
         return _Read(reason=error.reason)
     found = detector.detect(photo)
-    return _Read(photo.sha256, found[0].crop) if found else _Read(photo.sha256, reason=_NO_FACE)
+    return _Read(photo.sha256, found[0].crop) if found else _Read(photo.sha256, reason=NO_FACE)
 
 
 def _room(shape: tuple[int, ...]) -> Pixels:

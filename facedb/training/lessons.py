@@ -5,11 +5,12 @@ from __future__ import annotations
 from facedb.encoder import Encoder
 from facedb.errors import InputError
 from facedb.faces import open_detector
-from facedb.training.data import Faces, Progress
+from facedb.training.data import Faces
 from facedb.training.precision import precision_of
 from facedb.training.recipes import Recipe, needs_teacher
 from facedb.training.request import TrainRequest
 from facedb.training.teacher import Answers, Teacher, ask, ask_of_crops, open_teacher
+from facedb.types import Progress
 
 
 def teacher_of(request: TrainRequest, recipe: Recipe, device: str) -> Teacher | None:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from facedb.encoder import Encoder
 from facedb.errors import DependencyMissing
 from facedb.quality import CAUSES, QualityModel
-from facedb.training.data import CLEAN, Faces, Progress
+from facedb.training.data import CLEAN, Faces
 from facedb.training.distortions import KINDS, distort
 from facedb.training.teacher import embed
-from facedb.types import Embeddings, Pixels
+from facedb.types import Embeddings, Pixels, Progress
 
 CONDITIONS: Final = (CLEAN, "small", *(f"{kind}-{n}" for kind in KINDS for n in (1, 3, 5)))
 """How the photos are shown: as they are, reduced to a quarter, distorted in a severity."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from facedb.device import Device
-from facedb.training.data import Progress
 from facedb.training.recipes import Recipe
 from facedb.training.validation import Metrics
+from facedb.types import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from facedb.errors import DependencyMissing, EncoderError, InputError
 from facedb.faces import Detector
 from facedb.pipeline import encode_photos
 from facedb.runtime import FAILURES, save_folded
-from facedb.training.data import CLEAN, Faces, Progress
+from facedb.training.data import CLEAN, Faces
 from facedb.training.losses import GRID
-from facedb.types import Embeddings, Pixels
+from facedb.types import Embeddings, Pixels, Progress
 
 _AT_ONCE = 1024  # crops
 _SIDE = 112  # pixels of the crops that an ONNX file takes
