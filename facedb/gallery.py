@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,43 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedb import snapshot as snapshots
-from facedb.decision import certain_width, in_order, nearest_first, stacked
 from facedb.device import Device
 from facedb.errors import BadEmbedding, GalleryBusy, GalleryFull, GalleryReadOnly
-from facedb.index import IndexKind, SearchIndex
+from facedb.index import IndexKind
 from facedb.index.device import search_cache
 from facedb.index.faiss import FaissIndex, build
 from facedb.lock import ReadWriteLock
-from facedb.membership import Membership
 from facedb.snapshot import SnapshotInvalid
 from facedb.store import Pin, State, Store, Writer
 from facedb.typed import typed
 from facedb.types import Embeddings, Hits
+from facedb.view import View
 
 _logger = logging.getLogger("facedb")
 
 # Called with the name of each step of a write; the crash tests kill the process in it.
 on_step: Callable[[str], None] = lambda step: None  # noqa: E731
 
-_SMALL = 1024  # proposals looked up one by one in the store rather than in tables of everything
-_SELDOM = 16  # so many times; whoever asks more often is served from memory
-_BLOCK = 1024  # probes searched for at once
-_RESCORED = 512  # distances computed at once: what the processor's cache holds
 _TRIES = 5
 
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class _View:
-    """An index as of a revision of the store."""
-
-    index: FaissIndex
-    cache: SearchIndex
-    revision: int
-    verified: bool
-    members: Membership | None = None
-    lookups: int = 0
 
 
 class Gallery:
@@ -62,7 +44,7 @@ class Gallery:
     def __init__(self, store: Store, device: Device = "auto") -> None:
         self.store = store
         self._device: Device = device
-        self._view: _View | None = None
+        self._view: View | None = None
         self._lock = ReadWriteLock()
 
     @classmethod
@@ -128,7 +110,7 @@ class Gallery:
         with self._reading() as view:
             self._publish(view)
 
-    def _publish(self, view: _View) -> None:
+    def _publish(self, view: View) -> None:
         gallery = self.store.state().uuid
         registered = False
         while not registered:
@@ -216,11 +198,7 @@ class Gallery:
         if not np.isfinite(probes).all():
             raise BadEmbedding("a probe is not finite")
         with self._reading() as view:
-            blocks = [
-                self._search(view, probes[start : start + _BLOCK], k)
-                for start in range(0, len(probes), _BLOCK)
-            ]
-        return stacked(blocks)
+            return view.search(probes, k)
 
     def vectors_of(self, identity_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
         """All templates of some people, as of the last search or later.
@@ -233,11 +211,9 @@ class Gallery:
         """
         with self._lock.read():
             view = self._view
-            if view is not None and view.members is not None:
-                places, template_ids = view.members.templates(identity_ids)
-                vectors = _in_memory(view, template_ids)
-                if vectors is not None:
-                    return places, vectors
+            found = None if view is None else view.vectors_of(identity_ids)
+        if found is not None:
+            return found
         owners, vectors = self.store.vectors_of(identity_ids.tolist())
         return np.searchsorted(identity_ids, owners), vectors
 
@@ -250,63 +226,8 @@ class Gallery:
                 break
         return found
 
-    def _search(self, view: _View, probes: Embeddings, k: int) -> Hits:
-        count = view.cache.count
-        asked = min(count, max(4 * k, 32))
-        rows = np.arange(len(probes))
-        found: list[tuple[NDArray[np.int64], Hits]] = []
-        while count and rows.size:
-            ids, near = view.cache.search(probes[rows], asked)
-            owners = self._owners(view, ids)
-            width = certain_width(near, owners, k, view.cache.tolerance, asked >= count)
-            done = width > 0
-            if done.any():
-                row, column = np.nonzero(np.arange(asked) < width[done, None])
-                at = np.flatnonzero(done)[row], column
-                distances = self._distances(view, probes[rows[done]], row, ids[at])
-                hits = nearest_first(row, column, ids[at], owners[at], distances)
-                found.append((rows[done], hits))
-            rows = rows[~done]
-            asked = min(count, asked * 4)
-        return in_order(found, len(probes))
-
-    def _owners(self, view: _View, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[m, c] identities; -1 where a template is no longer stored."""
-        view.lookups += 1
-        if view.members is None and ids.size <= _SMALL and view.lookups <= _SELDOM:
-            owners = self.store.owners_of(np.unique(ids).tolist())
-            found = [owners.get(template_id, -1) for template_id in ids.ravel().tolist()]
-            return np.array(found, dtype=np.int64).reshape(ids.shape)
-        if view.members is None:
-            view.members = Membership(*self.store.identity_ids())
-        return view.members.owners(ids)
-
-    def _distances(
-        self,
-        view: _View,
-        probes: Embeddings,
-        rows: NDArray[np.int64],
-        ids: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """float64[t]: from the probe in each row to a template; infinite where it is gone."""
-        distances = np.empty(len(ids))
-        for start in range(0, len(ids), _RESCORED):
-            part = slice(start, start + _RESCORED)
-            vectors = _in_memory(view, ids[part])
-            if vectors is None:
-                vectors = self._stored(ids[part])
-            difference = probes[rows[part]].astype(np.float64) - vectors
-            distances[part] = np.sqrt(np.einsum("td,td->t", difference, difference))
-        return distances
-
-    def _stored(self, ids: NDArray[np.int64]) -> Embeddings:
-        """float32[t, d]: the store's vectors; infinite where there is none."""
-        known = self.store.vectors_at(np.unique(ids).tolist())
-        gone = np.full(self.store.pin.dim, np.inf, dtype=np.float32)
-        return np.stack([known.get(template_id, gone) for template_id in ids.tolist()])
-
     @contextmanager
-    def _reading(self) -> Iterator[_View]:
+    def _reading(self) -> Iterator[View]:
         """The index as of the last commit; it does not change while the block runs."""
         revision = self.store.revision()
         while True:
@@ -335,7 +256,7 @@ class Gallery:
                 break
             view = None
         cache = search_cache(view.index, self._device)
-        self._view = _View(view.index, cache, state.revision, view.verified)
+        self._view = View(self.store, view.index, cache, state.revision, view.verified)
 
     def _caught_up(self, index: FaissIndex, revision: int, state: State) -> FaissIndex:
         if revision < state.revision:
@@ -344,7 +265,7 @@ class Gallery:
                 index.add(ids, vectors)
         return index
 
-    def _opened(self, state: State) -> _View:
+    def _opened(self, state: State) -> View:
         snapshot = state.snapshot
         if snapshot is None:
             return self._built(state)
@@ -356,9 +277,9 @@ class Gallery:
                 return self._opened(newer)
             return self._replaced(snapshot.file, error, newer)
         verified = snapshot.bytes <= snapshots.VERIFIED_BYTES
-        return _View(index, index, snapshot.revision, verified)
+        return View(self.store, index, index, snapshot.revision, verified)
 
-    def _replaced(self, file: str, error: SnapshotInvalid, state: State) -> _View:
+    def _replaced(self, file: str, error: SnapshotInvalid, state: State) -> View:
         _logger.warning("%s: %s; rebuilding it from the store", self.folder / file, error)
         view = self._built(state)
         if self.store.writable:
@@ -366,13 +287,8 @@ class Gallery:
             self._publish(view)
         return view
 
-    def _built(self, state: State) -> _View:
+    def _built(self, state: State) -> View:
         kind: IndexKind = "ivf" if state.index_kind == "ivf" else "flat"
         count, dim = self.store.count(), self.store.pin.dim
         index = build(kind, dim, count, lambda: self.store.added(0, state.revision))
-        return _View(index, index, state.revision, verified=True)
-
-
-def _in_memory(view: _View, ids: NDArray[np.int64]) -> Embeddings | None:
-    """The store's vectors without asking it: a verified snapshot's rows are the same bytes."""
-    return view.index.vectors_of(ids) if view.verified else None
+        return View(self.store, index, index, state.revision, verified=True)

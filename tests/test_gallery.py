@@ -85,7 +85,7 @@ def test_people_in_pieces_of_the_work(
     gallery = filled(tmp_path / "g", 40, 5)
     probes = people(40, 5, seed=4)[::9]
     whole = nearest_people(gallery, probes, 6, rule)
-    monkeypatch.setattr("facedb.gallery._RESCORED", 7)
+    monkeypatch.setattr("facedb.view._RESCORED", 7)
     monkeypatch.setattr("facedb.answers._BLOCK", 3)
     pieces = nearest_people(gallery, probes, 6, rule)
     assert pieces.template_ids.tolist() == whole.template_ids.tolist()

@@ -26,6 +26,7 @@ LAYERS = [
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
     ["photos", "store", "index", "encoder", "alignment", "detections"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
+    ["view"],
     ["gallery"],
     ["lookalikes", "twice", "pipeline", "training", "study"],
     ["doubts"],
