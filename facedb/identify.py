@@ -26,10 +26,11 @@ from facedb.encoder import Encoder, open_encoder
 from facedb.enrollment import barren, enroll_photos, index_folder
 from facedb.errors import GalleryMissing, InputError
 from facedb.faces import open_detector
+from facedb.names import checked_name
 from facedb.opened import Opened
 from facedb.operating import shipped
 from facedb.outcome import IndexReport
-from facedb.people import People, checked_name
+from facedb.people import People
 from facedb.photos import PeopleWalk, PhotoLike, PhotoWalk, as_photo, walk_people, walk_photos
 from facedb.photos.reasons import NO_FACE
 from facedb.pinning import new_pin

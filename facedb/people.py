@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from facedb.errors import InputError, UnknownIdentity
 from facedb.gallery import Gallery
+from facedb.names import bare, checked_name, composed, nearest
 from facedb.store import FileRow, Person, StoredTemplate, Writer
 from facedb.typed import typed
-
-_NO_LETTERS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +61,15 @@ class People:
 
     def refused(self, name: str) -> bool:
         """Whether files are remembered under this name."""
-        return bool(self._gallery.store.files_of([_composed(name)]))
+        return bool(self._gallery.store.files_of([composed(name)]))
 
     def alike(self, name: str) -> str | None:
         """A name that is this one but for case, spaces and the like; None where it is there."""
         names = self._gallery.store.names()
-        if _composed(name) in names:
+        if composed(name) in names:
             return None
-        wanted = _bare(name)
-        return min((other for other in names if _bare(other) == wanted), default=None)
+        wanted = bare(name)
+        return min((other for other in names if bare(other) == wanted), default=None)
 
     def names(self) -> frozenset[str]:
         """Every name and alias."""
@@ -86,7 +82,7 @@ class People:
         """
         groups: dict[str, list[str]] = {}
         for name in sorted(self.names()):
-            groups.setdefault(_bare(name), []).append(name)
+            groups.setdefault(bare(name), []).append(name)
         return {
             name: next(other for other in group if other != name)
             for group in groups.values()
@@ -177,7 +173,7 @@ class People:
         Of whom every photo was refused, only the names of files are stored.
         """
         store, person = self._gallery.store, self.find(name)
-        names: tuple[str, ...] = (_composed(name),)
+        names: tuple[str, ...] = (composed(name),)
         enrolled: set[str] = set()
         if person is not None:
             names = (person.name, *person.aliases)
@@ -204,7 +200,7 @@ class People:
 
     def find(self, name: str) -> Person | None:
         """Whoever has this name or alias."""
-        name = _composed(name)
+        name = composed(name)
         for person in self._gallery.store.people():
             if name == person.name or name in person.aliases:
                 return person
@@ -223,21 +219,12 @@ class People:
         )
 
     def _unknown(self, name: str) -> UnknownIdentity:
-        near = _nearest(name, self._gallery.store.names())
+        near = nearest(name, self._gallery.store.names())
         see = "see" if near is None else f"did you mean {near}? See"
         return UnknownIdentity(
             f"{name!r}: nobody of this name is enrolled in {self._gallery.folder}; "
             f"{see}: {typed('people list', gallery=self._gallery.folder)}"
         )
-
-
-def checked_name(name: str) -> str:
-    """A person's name in Unicode's composed form, as folder names are; InputError for none."""
-    if not name.strip():
-        raise InputError("a person needs a name")
-    if not name.isprintable():
-        raise InputError(f"{name!r}: a name is one line of printable characters")
-    return _composed(name)
 
 
 def _digest(photo: str | os.PathLike[str]) -> str:
@@ -247,28 +234,3 @@ def _digest(photo: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
-
-
-def _composed(text: str) -> str:
-    """In the form that names are stored in."""
-    return unicodedata.normalize("NFC", text)
-
-
-def _bare(name: str) -> str:
-    """The letters, marks and digits of a name, without case; the name where it has none."""
-    if name.isascii():  # most are, and there may be a hundred thousand
-        return _NO_LETTERS.sub("", name).casefold() or name
-    kept = (letter for letter in name.casefold() if unicodedata.category(letter)[0] in "LMN")
-    return "".join(kept) or name
-
-
-def _nearest(name: str, names: Iterable[str]) -> str | None:
-    """Which of these names was meant, accents and case aside; None where none is near."""
-    plain = {_plain(other): other for other in sorted(names)}
-    near = get_close_matches(_plain(name), plain, 1)
-    return plain[near[0]] if near else None
-
-
-def _plain(name: str) -> str:
-    parts = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(part for part in parts if not unicodedata.combining(part))

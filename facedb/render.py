@@ -16,7 +16,6 @@ from facedb.typed import typed
 if TYPE_CHECKING:
     from facedb.people import PersonDetails
     from facedb.store import Person, StoredTemplate
-    from facedb.training.request import TrainReport
     from facedb.types import Comparison, GalleryInfo, Identification, PhotoAnswer, Quality
 
 CSV_COLUMNS = (
@@ -26,7 +25,6 @@ CSV_COLUMNS = (
 
 
 SHOWN = 10
-_ENCODERS_FPIR = 0.01
 UNKNOWN = "(file unknown)"
 
 
@@ -237,7 +235,7 @@ def gallery_text(info: GalleryInfo) -> str:
 
 
 def _set_by(info: GalleryInfo) -> str:
-    from facedb.strangers import people_needed
+    from facedb.strangers import ENCODERS_FPIR, people_needed
 
     if info.calibrated_fpir is not None and info.calibrated_strangers is not None:
         share = f"{100 * info.calibrated_fpir:g} %"
@@ -245,8 +243,8 @@ def _set_by(info: GalleryInfo) -> str:
     if info.strangers is None:
         return "the encoder's"
     words = f"the encoder's, set on {counted(info.strangers, 'stranger')}"
-    if info.strangers < people_needed(_ENCODERS_FPIR):
-        words += f", too few for {100 * _ENCODERS_FPIR:g} %: "
+    if info.strangers < people_needed(ENCODERS_FPIR):
+        words += f", too few for {100 * ENCODERS_FPIR:g} %: "
         words += typed("calibrate", "STRANGERS", gallery=info.folder)
     return words
 
@@ -254,61 +252,3 @@ def _set_by(info: GalleryInfo) -> str:
 def percent(share: float) -> str:
     """A share in hundredths, six places wide: " 12.34 %"."""
     return f"{100 * share:6.2f} %"
-
-
-def _threshold_text(report: TrainReport) -> list[str]:
-    if not report.threshold:
-        return ["threshold none: nobody is accepted until facedb calibrate STRANGERS"]
-    enrolled = f"with {report.gallery:,} of these people enrolled"
-    lines = [
-        f"threshold {report.threshold:.3f} {enrolled}: 1 % of photos come as close",
-        "          to somebody else; a gallery takes that of its own size",
-    ]
-    return [*lines, *([f"          {report.caveat}"] if report.caveat else [])]
-
-
-_MEASURED = "measured: index lists the faces that are hard to recognise"
-_UNMEASURED = "not measured ({}): faces that cannot be made out are enrolled and identified, too"
-_FIGURES = {
-    "pair accuracy at d < 0.5, as published": "pair_accuracy",
-    "pair accuracy at d < 0.5": "cross_photo_pair_accuracy",
-    "AUC": "cross_photo_auc",
-    "EER": "cross_photo_eer",
-    "TAR at FAR 1 %": "cross_photo_tar_at_far_1e-2",
-    "TAR at FAR 0.1 %": "cross_photo_tar_at_far_1e-3",
-    "rank-1, its own photo in the gallery": "same_photo_rank1",
-    "rank-1": "cross_photo_rank1",
-}
-
-
-def training_text(report: TrainReport) -> str:
-    """What training gave, beside what a thumbnail gives on the same photos.
-
-    Where it began from an encoder, that one stands between the two.
-    """
-    rows, beside = [], {"encoder": report.metrics}
-    if report.begun is not None:
-        beside["before"] = report.begun
-    beside["16x16 grey"] = report.thumbnail
-    for words, name in _FIGURES.items():
-        across = "across photos: " if name.startswith("cross") else "versions of a photo: "
-        shown = [figures[name] for figures in beside.values()]
-        cells = ["-" if value is None else percent(value) for value in shown]
-        rows.append([across + words, *cells])
-    seen = ", people seen in training" if report.seen_in_training else ""
-    lines = [
-        f"trained on {report.photos} photos of {report.people} people, "
-        f"{counted(report.epochs, 'epoch')}, the best was {report.best_epoch}; "
-        f"{report.parameters:,} parameters",
-        f"validated on {report.val_photos} photos of {report.val_people} people{seen}",
-        "",
-        table(["figure", *beside], rows),
-        "",
-        *([report.verdict, ""] if report.verdict else []),
-        *_threshold_text(report),
-        "quality   " + (_UNMEASURED.format(report.no_quality) if report.no_quality else _MEASURED),
-        f"report    {report.run}/report.html",
-        f"encoder   {report.encoder}; use it: "
-        + typed("index", "DIR", options=("--encoder", report.encoder)),
-    ]
-    return "\n".join(lines)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedb.errors import InputError
+
+ENCODERS_FPIR: Final = 0.01
+"""The share of strangers that an encoder's own threshold was set to accept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -417,7 +417,7 @@ def main(
 def threshold_of(figures: dict[str, Any]) -> dict[str, Any]:
     """What the card says: one threshold, and one for each size of gallery."""
     sizes = [
-        {name: size[name] for name in ("people", "strangers", "distance", "fpir", "curve")}
+        {name: size[name] for name in ("people", "strangers", "distance", "curve")}
         for size in figures["by_gallery_size"]
     ]
     return {**figures["one_threshold"], "by_gallery_size": sizes}

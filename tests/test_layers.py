@@ -21,7 +21,18 @@ PACKAGE = Path(facedb.__file__).parent
 
 # From the bottom up; a module may import from its own line and from lines above it here.
 LAYERS = [
-    ["errors", "types", "device", "heap", "lock", "runtime", "typed", "arguments", "lettering"],
+    [
+        "errors",
+        "types",
+        "device",
+        "heap",
+        "lock",
+        "runtime",
+        "typed",
+        "arguments",
+        "names",
+        "lettering",
+    ],
     ["decision", "aggregation", "membership", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
     ["photos", "store", "index", "encoder", "alignment", "detections"],
@@ -37,7 +48,7 @@ LAYERS = [
     ["evaluation.samples", "evaluation.trial", "evaluation.calibrate"],
     ["identify"],
     ["evaluation", "picture"],
-    ["render", "render_evaluation", "render_index"],
+    ["render", "render_evaluation", "render_index", "render_training"],
     ["cli"],
     ["__main__"],
 ]

@@ -17,6 +17,7 @@ from PIL import Image
 from facedb.cli.train import train_command
 from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
+from facedb.render_training import tuning_text
 from facedb.training.loop import train
 from facedb.training.networks import settled
 from facedb.training.recipes import Recipe, recipe
@@ -92,7 +93,7 @@ def test_a_search_goes_on_to_the_number_of_trials_in_all(tmp_path: Path) -> None
     for name in ("history.png", "parallel.png"):
         with Image.open(run.out / name) as image:
             assert image.format == "PNG"
-    assert report.command in report.text()
+    assert report.command in tuning_text(report)
 
     with pytest.raises(InputError, match="begun with epochs 1, not 2"):
         tune(TuneRequest(training(tmp_path, epochs=2), trials=4))
@@ -126,7 +127,7 @@ def test_trials_stand_beside_the_encoder_that_they_begin_from(tmp_path: Path) ->
     made = replace(made, mix=0.0, bend=0.0, augment="none")
     report = tune(TuneRequest(replace(run, recipe=made), trials=1))
     assert report.begun == first.metrics["cross_photo_auc"]
-    assert f"before    cross_photo_auc {report.begun:.1%}" in report.text()
+    assert f"before    cross_photo_auc {report.begun:.1%}" in tuning_text(report)
     # What the encoder decides is refused beside --begin, so the command must not have it.
     given = train_command.make_context("train", shlex.split(report.command)[2:]).params
     fields = {name: value for name, value in given.items() if name in asdict(made)}

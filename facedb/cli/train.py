@@ -14,7 +14,8 @@ import click
 
 from facedb.cli.options import Shared, shared
 from facedb.errors import DependencyMissing
-from facedb.render import as_json, training_text
+from facedb.render import as_json
+from facedb.render_training import training_text, tuning_text
 from facedb.training.recipes import RECIPES, Recipe, recipe
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def tune_command(options: Shared, recipe_name: str, trials: int, pruner: str, **
     with _progress() as (progress, after_epoch):
         request = _request(options, recipe_name, values, progress, after_epoch)
         report = tune(TuneRequest(request, trials, pruner))
-    click.echo(as_json("tune", report) if options.as_json else report.text())
+    click.echo(as_json("tune", report) if options.as_json else tuning_text(report))
     return 0
 
 

@@ -13,10 +13,10 @@ from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.encoder.bundle import CARD, bundle_folder, read_bundle
 from facedb.faces import WITHOUT_FILE
 from facedb.quality import QualityModel
-from facedb.strangers import people_needed
+from facedb.strangers import ENCODERS_FPIR, people_needed
 from facedb.training.data import CLEAN, Faces
 from facedb.training.networks import begun_bundle, network_options
-from facedb.training.operating import FPIR, by_gallery_size
+from facedb.training.operating import by_gallery_size
 from facedb.training.recipes import Recipe
 from facedb.training.request import TrainRequest
 from facedb.training.validation import Validation
@@ -94,7 +94,8 @@ def complete(
     if isinstance(quality, QualityModel):
         whole["quality"] = quality.card() | {"fitted_on": threshold["calibrated_on"]["people"]}
     part = file.with_suffix(".part")
-    part.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    part.write_text(text, encoding="utf-8")
     part.replace(file)
 
 
@@ -111,15 +112,15 @@ def threshold_of(embeddings: Embeddings, proof: Faces, seen: bool) -> dict[str, 
         "strangers": last["strangers"],
         "photos": int((np.array(proof.kinds) == CLEAN).sum()),
     }
-    needed = people_needed(FPIR)
+    needed = people_needed(ENCODERS_FPIR)
     if min([size["strangers"] for size in sizes], default=0) < needed:
         rests_on["caveat"] = (
-            f"an FPIR of {100 * FPIR:g} % needs {needed} different strangers: it may be larger; "
-            "facedb calibrate STRANGERS"
+            f"an FPIR of {100 * ENCODERS_FPIR:g} % needs {needed} different strangers: it may be "
+            "larger; facedb calibrate STRANGERS"
         )
     return {
         "distance": last["distance"],
-        "fpir": FPIR,
+        "fpir": ENCODERS_FPIR,
         "calibrated_on": rests_on,
         "by_gallery_size": sizes,
         "aggregation": DEFAULT_AGGREGATION,

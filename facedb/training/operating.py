@@ -11,11 +11,9 @@ from facedb.aggregation import DEFAULT_AGGREGATION
 from facedb.evaluation.curves import points
 from facedb.evaluation.metrics import threshold_at
 from facedb.evaluation.search import Probes, Templates, search
+from facedb.strangers import ENCODERS_FPIR
 from facedb.training.data import CLEAN, Faces
 from facedb.types import Embeddings
-
-FPIR: Final = 0.01
-"""At which the encoder's own threshold is set."""
 
 _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _PHOTOS: Final = 5
@@ -80,7 +78,6 @@ def _point(people: int, strangers: int, nearest: NDArray[np.float64]) -> dict[st
     return {
         "people": people,
         "strangers": strangers,
-        "distance": max(0.0, threshold_at(nearest, FPIR)),
-        "fpir": FPIR,
+        "distance": max(0.0, threshold_at(nearest, ENCODERS_FPIR)),
         "curve": points(nearest),
     }

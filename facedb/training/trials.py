@@ -72,21 +72,6 @@ class TuneReport:
     best: dict[str, Any]
     command: str
 
-    def text(self) -> str:
-        """The report in a few lines."""
-        drawn = ", ".join(f"{name} {value:g}" for name, value in self.best.items())
-        before = [f"before    {self.select} {self.begun:.1%}"] if self.begun is not None else []
-        return "\n".join(
-            [
-                f"{self.trials} trials, {self.pruned} ended early, {self.failed} failed",
-                f"best      trial {self.best_trial}, {self.select} {self.best_value:.1%}: {drawn}",
-                *before,
-                f"table     {self.out}/trials.csv",
-                f"figures   {self.out}/history.png, {self.out}/parallel.png",
-                f"train it  {self.command}",
-            ]
-        )
-
 
 def command_of(run: TrainRequest, recipe: Recipe) -> str:
     """The `facedb train` line of a recipe on the photos of a run."""

@@ -9,7 +9,7 @@ from facedb.training.validation import LESS_IS_BETTER, Metrics
 
 PEOPLE: Final = 20
 """How many people with two photos, at least, must be asked for words."""
-_FIGURES: Final = {
+FIGURES: Final = {
     "cross_photo_auc": "AUC",
     "cross_photo_eer": "EER",
     "cross_photo_tar_at_far_1e-2": "TAR at FAR 1 %",
@@ -42,7 +42,7 @@ def judge(before: Metrics, after: Metrics, people: int, begin: str, *, seen: boo
         begin: what names the encoder begun from.
         seen: whether people among them were trained on.
     """
-    gains = {name: _gain(name, before[name], after[name]) for name in _FIGURES}
+    gains = {name: _gain(name, before[name], after[name]) for name in FIGURES}
     worse = tuple(name for name, gain in gains.items() if gain < 0)
     better = tuple(name for name, gain in gains.items() if gain > 0)
     words = _words(worse, better, begin)
@@ -67,7 +67,7 @@ def _gain(name: str, before: float | None, after: float | None) -> float:
 
 def _words(worse: tuple[str, ...], better: tuple[str, ...], begin: str) -> str:
     parts = [
-        f"{word} than before, across photos, by {', '.join(_FIGURES[name] for name in names)}."
+        f"{word} than before, across photos, by {', '.join(FIGURES[name] for name in names)}."
         for word, names in (("WORSE", worse), ("Better", better))
         if names
     ]

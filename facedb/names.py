@@ -1,0 +1,46 @@
+"""The names of people: how they are stored, and when two are nearly one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from facedb.errors import InputError
+
+_NO_LETTERS = re.compile(r"[\W_]+")
+
+
+def checked_name(name: str) -> str:
+    """A person's name in Unicode's composed form, as folder names are; InputError for none."""
+    if not name.strip():
+        raise InputError("a person needs a name")
+    if not name.isprintable():
+        raise InputError(f"{name!r}: a name is one line of printable characters")
+    return composed(name)
+
+
+def composed(text: str) -> str:
+    """In the form that names are stored in."""
+    return unicodedata.normalize("NFC", text)
+
+
+def bare(name: str) -> str:
+    """The letters, marks and digits of a name, without case; the name where it has none."""
+    if name.isascii():  # most are, and there may be a hundred thousand
+        return _NO_LETTERS.sub("", name).casefold() or name
+    kept = (letter for letter in name.casefold() if unicodedata.category(letter)[0] in "LMN")
+    return "".join(kept) or name
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Which of these names was meant, accents and case aside; None where none is near."""
+    plain = {_plain(other): other for other in sorted(names)}
+    near = get_close_matches(_plain(name), plain, 1)
+    return plain[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    parts = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(part for part in parts if not unicodedata.combining(part))
