@@ -212,7 +212,7 @@ class FaceDB(Opened):
         """
         _ = self.detector  # missing, it is the first thing to say
         return compared(
-            self._largest(one), self._largest(other), self._overridden(shipped(self.encoder, 1))
+            self._largest(one), self._largest(other), self.overridden(shipped(self.encoder, 1))
         )
 
     def calibrate(

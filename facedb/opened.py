@@ -129,7 +129,7 @@ class Opened:
         Raises:
             InputError: the settings ask for an FPIR that was not measured.
         """
-        return self._overridden(self._usual())
+        return self.overridden(self._usual())
 
     def _usual(self) -> Operating:
         """What decides when the settings have no word in it."""
@@ -141,7 +141,7 @@ class Opened:
                 self._operating = revision, found
             return self._operating[1]
 
-    def _overridden(self, found: Operating) -> Operating:
+    def overridden(self, found: Operating) -> Operating:
         """What decides when the settings have a word in it."""
         if self.settings.threshold is not None:
             return replace(found, threshold=self.settings.threshold)

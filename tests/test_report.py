@@ -150,11 +150,11 @@ def test_where_points_lie() -> None:
         axis.place(np.array([0.001, 0.01, 0.1, 1, 0]), 300), [0, 100, 200, 300, 0]
     )
     up = Axis("y", 0.0, 1.0, [0.0, 1.0], percent)
-    drawn = line_chart(axis, up, [Curve("one", np.array([0.01, 0.1]), np.array([0.0, 1.0]))])
+    drawn = line_chart(axis, up, Curve("one", np.array([0.01, 0.1]), np.array([0.0, 1.0])))
     # 460 wide and 300 high, with 56 and 24 beside, 14 above and 46 below.
     assert 'd="M182.7 254.0L309.3 14.0"' in drawn
     stairs = Curve("one", np.array([0.01, 0.1]), np.array([0.0, 1.0]), steps=True)
-    assert 'd="M182.7 254.0L309.3 254.0L309.3 14.0"' in line_chart(axis, up, [stairs])
+    assert 'd="M182.7 254.0L309.3 254.0L309.3 14.0"' in line_chart(axis, up, stairs)
 
 
 def corners(drawn: str) -> list[tuple[float, float]]:
@@ -170,7 +170,7 @@ def test_a_long_staircase_is_drawn_step_by_step() -> None:
     missed = 1.0 - np.minimum(1.0, np.arange(1, 5001) / 100)
     across = Axis("x", 1e-4, 1.0, [], percent, logarithmic=True)
     up = Axis("y", 0.0, 1.0, [], percent)
-    drawn = corners(line_chart(across, up, [Curve("DET", accepted, missed, steps=True)]))
+    drawn = corners(line_chart(across, up, Curve("DET", accepted, missed, steps=True)))
     assert len(drawn) < 2000
     for place in [*range(200), *range(200, 5000, 100)]:
         at = 56 + 380 * (4 + np.log10(accepted[place])) / 4

@@ -78,7 +78,7 @@ def calibrate(
         InputError: the strangers are fewer than 3 / fpir people, or nobody is enrolled.
     """
     began = time.monotonic()
-    enrolled = enrolled_in(gallery.store)
+    enrolled = enrolled_in(gallery)
     if len(enrolled.names) < 2:
         raise InputError(
             f"{gallery.folder}: {len(enrolled.names)} people are enrolled; a threshold is measured "

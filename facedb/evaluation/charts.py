@@ -43,20 +43,12 @@ class Curve:
     words: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    colour: str = BLUE
-    dashed: bool = False
     steps: bool = False
 
 
-def line_chart(across: Axis, up: Axis, curves: Sequence[Curve], mark: float | None = None) -> str:
-    """Curves over two axes; `mark` draws a vertical line there."""
-    parts = _frame(across, up)
-    for curve in curves:
-        parts.append(_path(across, up, curve))
-    if mark is not None and across.low <= mark <= across.high:
-        parts.append(_upright(across, mark))
-    parts += _legend([(curve.words, curve.colour, curve.dashed) for curve in curves])
-    return _svg(parts, ", ".join(curve.words for curve in curves))
+def line_chart(across: Axis, up: Axis, curve: Curve) -> str:
+    """A curve over two axes."""
+    return _svg([*_frame(across, up), _path(across, up, curve)], curve.words)
 
 
 def histogram(
@@ -84,7 +76,7 @@ def histogram(
                 )
     if mark is not None:
         parts.append(_upright(across, mark))
-    parts += _legend([(words, colour, False) for words, _, colour in groups])
+    parts += _legend([(words, colour) for words, _, colour in groups])
     return _svg(parts, "histogram of distances")
 
 
@@ -145,10 +137,8 @@ def _path(across: Axis, up: Axis, curve: Curve) -> str:
     points = [f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)]
     if curve.steps:
         points = points[:1] + [f"{x[n]:.1f} {y[n - 1]:.1f}L{points[n]}" for n in range(1, len(x))]
-    dash = ' stroke-dasharray="6 4"' if curve.dashed else ""
     return (
-        f'<path d="M{"L".join(points)}" fill="none" stroke="{curve.colour}" '
-        f'stroke-width="2"{dash}/>'
+        f'<path d="M{"L".join(points)}" fill="none" stroke="{BLUE}" stroke-width="2"/>'
         if points
         else ""
     )
@@ -170,16 +160,15 @@ def _upright(across: Axis, at: float) -> str:
     )
 
 
-def _legend(items: Sequence[tuple[str, str, bool]]) -> list[str]:
+def _legend(items: Sequence[tuple[str, str]]) -> list[str]:
     if len(items) < 2:
         return []
     parts = []
-    for row, (words, colour, dashed) in enumerate(items):
+    for row, (words, colour) in enumerate(items):
         y = _TOP + 12 + 17 * row
-        dash = ' stroke-dasharray="6 4"' if dashed else ""
         parts.append(
             f'<line x1="{_WIDTH - 176}" y1="{y - 4}" x2="{_WIDTH - 152}" y2="{y - 4}" '
-            f'stroke="{colour}" stroke-width="4"{dash}/>'
+            f'stroke="{colour}" stroke-width="4"/>'
         )
         parts.append(_text(_WIDTH - 146, y, words, "start"))
     return parts

@@ -249,14 +249,5 @@ def macro_f1(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
     return float(np.mean(2 * right / named))
 
 
-def top_1(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """Share of probes whose label is the predicted one.
-
-    >>> top_1(np.array([0, 0, 1, -1]), np.array([0, 1, 1, -1]))
-    0.75
-    """
-    return _share(truth == predicted)
-
-
 def _share(hits: NDArray[np.bool_]) -> float:
     return float(np.mean(hits)) if hits.size else float("nan")

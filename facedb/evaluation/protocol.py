@@ -276,7 +276,7 @@ def _search(
     if layout.protocol == "folders":
         trial = run_trial(enrolled_from(_clean(gallery)), clean, aggregation)
         return _Searched(trial, "folders")
-    known = tried_in(db.gallery.store) if db.exists else None
+    known = tried_in(db.gallery) if db.exists else None
     if known is not None and (options.strangers or _anybody(known, probes)):
         return _in_gallery(db, known, clean, layout.folder)
     trial = run_trial(enrolled_from(clean), clean, aggregation, held_out=True)
@@ -333,7 +333,7 @@ def _clean(samples: Samples) -> Samples:
 
 def _threshold(db: FaceDB, trial: Trial, protocol: str) -> float | None:
     """The gallery's for its own people; for others, the encoder's for so many."""
-    if protocol == "gallery" or db.settings.threshold is not None:
+    if protocol == "gallery":
         return db.threshold
-    at_size = shipped(db.encoder, len(trial.enrolled.names), db.settings.aggregation)
-    return at_size.threshold if db.settings.fpir is None else at_size.at(db.settings.fpir)
+    found = shipped(db.encoder, len(trial.enrolled.names), db.settings.aggregation)
+    return db.overridden(found).threshold

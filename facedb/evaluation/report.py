@@ -195,7 +195,7 @@ def _charts(report: EvaluationReport, trial: Trial) -> list[str]:
         probes = f"{int(mated.sum()):,} mated probes"
         both = f"{probes} and {len(trial.stranger_distances):,} of strangers"
         title = f"Found among the k nearest (CMC), {probes}"
-        figures.append((title, line_chart(across, up, [curve])))
+        figures.append((title, line_chart(across, up, curve)))
         figures.append((f"Misses and false acceptances (DET), {both}", _det(trial)))
     figures.append(_distances(trial, report.threshold))
     return [
@@ -212,7 +212,7 @@ def _det(trial: Trial) -> str:
     marks = [10.0**power for power in range(round(math.log10(least)), 1)]
     across = Axis("FPIR: strangers accepted", least, 1, marks, percent, logarithmic=True)
     up = Axis("FNIR: mated probes missed", 0, 1, np.linspace(0, 1, 6).tolist(), percent)
-    return line_chart(across, up, [Curve("DET", accepted, missed, steps=True)])
+    return line_chart(across, up, Curve("DET", accepted, missed, steps=True))
 
 
 def _distances(trial: Trial, threshold: float | None) -> tuple[str, str]:

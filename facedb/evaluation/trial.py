@@ -13,8 +13,9 @@ from facedb.evaluation.intervals import Interval, bootstrap, share_interval, wil
 from facedb.evaluation.metrics import dir_at_fpir, threshold_at
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Outcome, Probes, Templates, search
+from facedb.gallery import Gallery
 from facedb.photos.reasons import owner_in
-from facedb.store import Measurements, Store
+from facedb.store import Store
 from facedb.strangers import people_needed
 from facedb.types import Box, Embeddings
 
@@ -53,20 +54,33 @@ class Enrolled:
         return len(self.names) - len(np.unique(self.owners))
 
 
-def enrolled_in(store: Store) -> Enrolled:
+def enrolled_in(gallery: Gallery) -> Enrolled:
     """The people of a gallery."""
-    ids, identities, digests = Measurements(store).templates()
+    return gallery.at_one_revision(lambda: _enrolled(gallery.store))
+
+
+def tried_in(gallery: Gallery) -> Enrolled:
+    """The people of a gallery, and whoever was to be enrolled in it and has no template.
+
+    Every file that the store remembers as left out was an attempt that failed (a failure to
+    enroll, ISO/IEC 19795-1), save those whose photo is enrolled from elsewhere.
+    """
+    return gallery.at_one_revision(lambda: _tried(gallery.store))
+
+
+def _enrolled(store: Store) -> Enrolled:
+    ids, identities, photos, vectors = store.enrolled()
     people = store.people()
     places = {person.identity_id: place for place, person in enumerate(people)}
-    blocks = [vectors for _, vectors in store.added(0, store.revision())]
-    vectors = np.concatenate(blocks) if blocks else np.empty((0, store.pin.dim), np.float32)
+    owners = np.array([places.get(number, -1) for number in identities.tolist()], dtype=np.int64)
+    if (owners < 0).any():  # somebody was removed meanwhile
+        kept = owners >= 0
+        ids, owners, photos, vectors = ids[kept], owners[kept], photos[kept], vectors[kept]
 
     def photo_of(row: int) -> tuple[str, Box | None]:
         found = store.describe([int(ids[row])])[int(ids[row])]
         return found.photo, found.box
 
-    owners = np.array([places[identity] for identity in identities.tolist()], dtype=np.int64)
-    photos = np.array(digests, dtype=np.str_)
     return Enrolled(
         np.array([person.name for person in people], dtype=np.str_),
         {
@@ -82,13 +96,8 @@ def enrolled_in(store: Store) -> Enrolled:
     )
 
 
-def tried_in(store: Store) -> Enrolled:
-    """The people of a gallery, and whoever was to be enrolled in it and has no template.
-
-    Every file that the store remembers as left out was an attempt that failed (a failure to
-    enroll, ISO/IEC 19795-1), save those whose photo is enrolled from elsewhere.
-    """
-    known = enrolled_in(store)
+def _tried(store: Store) -> Enrolled:
+    known = _enrolled(store)
     digests = set(known.digests.tolist())
     failed = [
         (row.identity, row.sha256 or row.path)

@@ -3,6 +3,6 @@
 Nobody above this package sees inner products or squared distances.
 """
 
-from facedb.index.base import IndexKind, SearchIndex, VectorIndex
+from facedb.index.base import IndexKind, SearchIndex
 
-__all__ = ["IndexKind", "SearchIndex", "VectorIndex"]
+__all__ = ["IndexKind", "SearchIndex"]

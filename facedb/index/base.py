@@ -39,28 +39,3 @@ class SearchIndex(Protocol):
             distances in [0, 2], near enough for ranking, infinite where the id is -1.
         """
         ...
-
-
-class VectorIndex(SearchIndex, Protocol):
-    """An index that can be written: the one that snapshots are made of. On the CPU.
-
-    Ids are template ids, and rise as templates are added.
-    """
-
-    def add(self, ids: NDArray[np.int64], vectors: Embeddings) -> None:
-        """Add float32[n, d] unit rows under int64[n] ids, larger than every id before."""
-        ...
-
-    def remove(self, ids: NDArray[np.int64]) -> None:
-        """Drop these ids; those that are not there are ignored."""
-        ...
-
-    def vectors_of(self, ids: NDArray[np.int64]) -> Embeddings | None:
-        """float32[n, d] rows as they were added, of ids that are there; None when the index keeps
-        none, or an id is larger than any that it holds.
-        """
-        ...
-
-    def save(self, file: str) -> None:
-        """Write the index to `file`, which need not be safe against a kill: the caller's is."""
-        ...

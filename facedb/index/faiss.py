@@ -27,7 +27,6 @@ Blocks: TypeAlias = Iterable[tuple[NDArray[np.int64], Embeddings]]
 
 IVF_FROM = 20_000  # below this many templates an inverted file is slower than exact search
 _FLAT_TOLERANCE = 4e-5  # float32 rounding of 2 - 2 <p, v> at up to 512 dimensions
-_HALF_TOLERANCE = 8e-3  # the same with float16 vectors
 _GPU_MAX_K = 2048
 _FEW = 8  # from so many probes on FAISS is quicker than BLAS for one after the other
 _RUN = 64  # values of which only the largest is looked at first
@@ -87,10 +86,12 @@ class FaissIndex:
         return similarities, ids
 
     def add(self, ids: NDArray[np.int64], vectors: Embeddings) -> None:
+        """Add float32[n, d] unit rows under int64[n] ids, larger than every id before."""
         self._ids = self._vectors = None
         self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
 
     def remove(self, ids: NDArray[np.int64]) -> None:
+        """Drop these ids; those that are not there are ignored."""
         if ids.size:
             self._ids = self._vectors = None
             self._index.remove_ids(ids)
@@ -104,6 +105,9 @@ class FaissIndex:
         return ids
 
     def vectors_of(self, ids: NDArray[np.int64]) -> Embeddings | None:
+        """float32[n, d] rows as they were added, of ids that are there; None when the index keeps
+        none, or an id is larger than any that it holds.
+        """
         if self.kind != "flat":
             return None
         known = self.all_ids()
@@ -118,6 +122,7 @@ class FaissIndex:
         return self._rows() if self.kind == "flat" else None
 
     def save(self, file: str) -> None:
+        """Write the index to `file`, which need not be safe against a kill: the caller's is."""
         faiss.write_index(self._index, file)
 
     def _rows(self) -> Embeddings:
@@ -168,16 +173,13 @@ def gpu_count() -> int:
 class FaissGpuIndex:
     """A search cache on one GPU, cloned from a CPU index and never written.
 
-    Not run on a GPU by its authors yet: it is `index_cpu_to_gpu` and nothing else.
+    Not run on a GPU by its authors yet. For more neighbours than a GPU can find it asks the CPU.
     """
 
-    def __init__(self, index: FaissIndex, half: bool = False) -> None:
+    def __init__(self, index: FaissIndex) -> None:
         self._on_cpu = index
         self._resources = faiss.StandardGpuResources()
-        options = faiss.GpuClonerOptions()
-        options.useFloat16 = half
-        self._index = faiss.index_cpu_to_gpu(self._resources, 0, index.native, options)
-        self._half = half
+        self._index = faiss.index_cpu_to_gpu(self._resources, 0, index.native)
 
     @property
     def count(self) -> int:
@@ -185,7 +187,7 @@ class FaissGpuIndex:
 
     @property
     def tolerance(self) -> float:
-        return _HALF_TOLERANCE if self._half else _FLAT_TOLERANCE
+        return _FLAT_TOLERANCE
 
     def search(self, probes: Embeddings, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         if k > _GPU_MAX_K:  # only where somebody has thousands of photos

@@ -87,6 +87,28 @@ class Lookups(ABC):
                 ids = np.array([row[0] for row in block], dtype=np.int64)
                 yield ids, self._vectors(row[1] for row in block)
 
+    def enrolled(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], Embeddings]:
+        """All templates of one revision, by rising id: int64[n] ids, int64[n] identity ids, str[n]
+        digests of their photos, float32[n, d].
+        """
+        columns = template_table.c
+        query = sa.select(columns.id, columns.identity_id, columns.sha256, columns.vector)
+        numbers: list[tuple[int, int]] = []
+        digests: list[str] = []
+        vectors = [np.empty((0, self.pin.dim), dtype=np.float32)]
+        with self._reading_vectors() as connection:
+            rows = connection.execute(
+                query.order_by(columns.id), execution_options={"yield_per": 8192}
+            )
+            for block in rows.partitions():
+                numbers += [(row[0], row[1]) for row in block]
+                digests += [row[2] for row in block]
+                vectors.append(self._vectors(row[3] for row in block))
+        ids, identities = np.array(numbers, dtype=np.int64).reshape(-1, 2).T
+        return ids, identities, np.array(digests, dtype=np.str_), np.concatenate(vectors)
+
     def removed(self, after: int, upto: int) -> NDArray[np.int64]:
         """int64[n]: templates removed in the revisions after..upto, as far as still on record."""
         columns = removal_table.c

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
 from facedb.store import queries
 from facedb.store.connection import blocks
@@ -16,7 +15,6 @@ from facedb.store.tables import (
     MEASUREMENTS_SINCE,
     operating_point_table,
     probe_table,
-    template_table,
 )
 
 
@@ -25,15 +23,6 @@ class Measurements:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-
-    def templates(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-        """int64[n] template ids, rising; int64[n] their identities; the digests of their photos."""
-        columns = template_table.c
-        query = sa.select(columns.id, columns.identity_id, columns.sha256).order_by(columns.id)
-        with self._store.reading() as connection:
-            rows = connection.execute(query).all()
-        numbers = np.array([row[:2] for row in rows], dtype=np.int64).reshape(-1, 2)
-        return numbers[:, 0], numbers[:, 1], [row[2] for row in rows]
 
     def operating_point(self, aggregation: str) -> OperatingPoint | None:
         """The one last stored for this aggregation; None when nobody calibrated."""
