@@ -59,8 +59,8 @@ class ScalePolicy:
     """At which sizes a photo is looked at; scripts/bench_detection.py compares them.
 
     Attributes:
-        sides: long sides in pixels, the coarsest first: one pass at the finest that a photo
-            reaches, and one at the next that is clearly coarser.
+        sides: long sides in pixels, the coarsest first: one pass at the photo's own size, or at
+            the last of these if that is less, and one at the next that is clearly coarser.
         least_side: a photo whose long side is smaller is enlarged to it.
         rescue_sides: looked at in turn while nothing was found; reducing a photo takes away noise.
         threshold: the least detector score in [0, 1] that is a face.

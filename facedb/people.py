@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from facedb.errors import InputError, UnknownIdentity
 from facedb.gallery import Gallery
 from facedb.names import bare, checked_name, composed, nearest
+from facedb.photos import digest_of
 from facedb.store import FileRow, Person, StoredTemplate, Writer
 from facedb.typed import typed
 
@@ -157,7 +157,7 @@ class People:
             named: set[str] = set()
             for photo in photos:
                 row = files.get(os.path.abspath(photo))
-                digest = _digest(photo) if row is None else row.sha256
+                digest = digest_of(photo) if row is None else row.sha256
                 if row is not None:
                     named.add(row.path)
                 elif digest not in enrolled:
@@ -225,12 +225,3 @@ class People:
             f"{name!r}: nobody of this name is enrolled in {self._gallery.folder}; "
             f"{see}: {typed('people list', gallery=self._gallery.folder)}"
         )
-
-
-def _digest(photo: str | os.PathLike[str]) -> str:
-    """sha256 of a file's bytes; "" where it cannot be read."""
-    try:
-        with open(photo, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

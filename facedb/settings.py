@@ -17,8 +17,8 @@ class Settings:
 
     Attributes:
         encoder: "bundled", a bundle folder, "timm:MODEL" or "hf-hub:ID".
-        detector: a model file, "none" where photos are aligned crops already, or "whole" for an
-            encoder that was trained on whole photos (which then is the default).
+        detector: "bundled", a model file, "none" where photos are aligned crops already, or
+            "whole" for an encoder that was trained on whole photos (which then is the default).
         device: "auto", "cpu" or "cuda".
         index: "flat" is exact; "ivf" answers single probes faster from a million templates on, and
             may miss some.

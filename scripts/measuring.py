@@ -210,13 +210,12 @@ def bundled_folder() -> Path:
 @contextmanager
 def bundled_card() -> Iterator[dict[str, Any]]:
     """The shipped encoder's card, written back as it was changed."""
-    from facedb.encoder.bundle import CARD
+    from facedb.encoder.bundle import CARD, write_card
 
     file = bundled_folder() / CARD
     card = json.loads(file.read_text(encoding="utf-8"))
     yield card
-    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    write_card(file, card)
 
 
 def finish(result: dict[str, Any], budgets: Sequence[Budget], file: Path) -> None:

@@ -1,9 +1,8 @@
 """The encoders that are measured side by side: the bundled one, two MobileFaceNets, and dlib.
 
 The first comes with the detector to be measured, the MobileFaceNets, of which y1 is its teacher,
-with YuNet, and dlib brings its own
-(HOG, then five landmarks), as its users run it. Crops and embeddings are kept in a scratch folder,
-so that a second run costs seconds.
+with YuNet, and dlib brings its own (HOG, then five landmarks), as its users run it. Crops and
+embeddings are kept in a scratch folder, so that a second run costs seconds.
 """
 
 from __future__ import annotations

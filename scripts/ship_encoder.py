@@ -29,7 +29,7 @@ import click
 from command import Script
 from measuring import RESULTS, ROOT, bundled_folder, circumstances, finish
 
-from facedb.encoder.bundle import BUNDLED, CARD, GRAPH, WEIGHTS, read_bundle
+from facedb.encoder.bundle import BUNDLED, CARD, GRAPH, WEIGHTS, read_bundle, write_card
 
 LEAST_GAIN = 0.01
 FIGURES = ("cross_photo_rank1", "cross_photo_auc", "cross_photo_tar_at_far_1e-3")
@@ -162,8 +162,7 @@ def main(runs: tuple[Path, ...], people: Path, name: str) -> None:
     finish(result, [], RESULTS / "encoder-training.json")
     for file in (WEIGHTS, GRAPH):
         shutil.copyfile(runs[-1] / "encoder" / file, bundled / file)
-    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    (bundled / CARD).write_text(text + "\n", encoding="utf-8")
+    write_card(bundled / CARD, card)
 
 
 if __name__ == "__main__":

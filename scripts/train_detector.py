@@ -34,6 +34,7 @@ from make_celeba import overlap
 from measuring import DETECTOR, RESULTS, SHARED
 from torch.utils.data import default_collate
 
+from facedb.encoder.bundle import write_card
 from facedb.faces import BUNDLED_POLICY, YuNet
 from facedb.training.detector.export import LIMIT, to_onnx
 from facedb.training.detector.loop import CHECKPOINT, Plan, Run, Views, averaged
@@ -371,8 +372,7 @@ def card(
         },
         "measured": result["summary"],
     }
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    (out / CARD).write_text(text + "\n", encoding="utf-8")
+    write_card(out / CARD, whole)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Card:
         input_size: side of the crops it takes, in pixels.
         mean, std: per RGB channel, of values scaled to [0, 1].
         blur: side in pixels, odd, of the binomial filter that crops are blurred by; 1 is without.
-        alignment: the template that crops are aligned to.
+        alignment: the template that crops are aligned to, or "whole" for photos as they are.
         threshold: the default operating point's distance in [0, 2], or None.
         terms: what the weights may be used for.
         canonical: the unit embedding of `encoder.ramp(input_size)`.
@@ -73,6 +74,14 @@ class Bundle:
 def bundle_folder(spec: str) -> Path:
     """Where the bundle lies that "bundled" or a folder's path names."""
     return BUNDLED if spec == "bundled" else Path(spec)
+
+
+def write_card(file: Path, card: Mapping[str, Any]) -> None:
+    """Write a card, whole or not at all."""
+    part = file.with_suffix(".part")
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(file)
 
 
 def read_bundle(folder: Path) -> Bundle:

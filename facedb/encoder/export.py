@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS, sha256_of
+from facedb.encoder.bundle import CARD, GRAPH, SCHEMA, WEIGHTS, sha256_of, write_card
 from facedb.encoder.encoder import ramp, unit_rows
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.onnx import onnx_forward
@@ -60,8 +60,7 @@ def write_bundle(folder: Path, network: EncoderNetwork, card: Mapping[str, Any])
             "graph_sha256": sha256_of(new / GRAPH),
             "canonical": {"crop": "ramp", "embedding": [round(float(v), 5) for v in canonical]},
         }
-        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-        (new / CARD).write_text(text + "\n", encoding="utf-8")
+        write_card(new / CARD, whole)
         for file in (WEIGHTS, GRAPH, CARD):
             (new / file).replace(folder / file)
     return whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from facedb.encoder import Encoder
 from facedb.faces import Detector
-from facedb.photos import PersonPhoto, Refusal
+from facedb.photos import PersonPhoto, Refusal, digest_of
 from facedb.photos.reasons import NO_FACE, UNRECOGNISABLE
 from facedb.pipeline import encode_photos, quality_model
 from facedb.store import Measurements, StoredProbe
@@ -145,21 +144,13 @@ def _encoded(paths: Sequence[str], eyes: Eyes, progress: Progress | None) -> lis
 def _kept(paths: Sequence[str], keep: Measurements | None) -> dict[str, _Found]:
     if keep is None:
         return {}
-    digests = {path: digest for path in paths if (digest := _sha256(path))}
+    digests = {path: digest for path in paths if (digest := digest_of(path))}
     probes = keep.probes(sorted(set(digests.values())))
     return {
         path: (digest, None if probes[digest].vector is not None else NO_FACE, probes[digest])
         for path, digest in digests.items()
         if digest in probes
     }
-
-
-def _sha256(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 def _distortion(path: str) -> tuple[str, str]:

@@ -18,9 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from facedb.errors import InputError, PhotoError
 from facedb.photos import reasons
-from facedb.photos.reasons import REASONS
 from facedb.photos.walk import (
-    PHOTO_SUFFIXES,
     PeopleWalk,
     PersonPhoto,
     PhotoWalk,
@@ -31,15 +29,13 @@ from facedb.photos.walk import (
 from facedb.types import Photo
 
 __all__ = [
-    "DETAIL_SIDE",
-    "PHOTO_SUFFIXES",
-    "REASONS",
     "PeopleWalk",
     "PersonPhoto",
     "PhotoLike",
     "PhotoWalk",
     "Refusal",
     "as_photo",
+    "digest_of",
     "load_photo",
     "photo_from_array",
     "photo_from_bytes",
@@ -120,6 +116,15 @@ def _drained(read: Callable[[int], object]) -> bytes:
     return b"".join(parts)
 
 
+def digest_of(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes, as hex digits; "" where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
 def load_photo(path: str | os.PathLike[str], min_side_for_detail: int = DETAIL_SIDE) -> Photo:
     """Read a photo of any common format, upright.
 
@@ -129,7 +134,7 @@ def load_photo(path: str | os.PathLike[str], min_side_for_detail: int = DETAIL_S
             decoded at a fraction (1/2, 1/4, ...) whose long side is no shorter than this.
 
     Raises:
-        PhotoError: the file cannot be used; its reason is one of REASONS.
+        PhotoError: the file cannot be used; its reason is one of reasons.REASONS.
     """
     name = os.fspath(path)
     return photo_from_bytes(_read(name), name, min_side_for_detail)

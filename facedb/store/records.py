@@ -18,7 +18,7 @@ class Pin:
         encoder: how to open it again ("bundled", a bundle folder, "timm:..." or "hf-hub:...").
         encoder_name, encoder_fingerprint: which it was.
         dim: length of an embedding.
-        detector: how to open it again ("none" or a model file).
+        detector: how to open it again ("bundled", "none", "whole" or a model file).
         detector_fingerprint: which it was.
     """
 

@@ -112,7 +112,7 @@ class Loader:
 
 
 class _Item(NamedTuple):
-    """A place in a batch: its face, the seed of its change, and its picture with that's seed."""
+    """A place in a batch: face, seed of its change, picture, and what that one is drawn by."""
 
     row: int
     seed: int

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from facedb.aggregation import DEFAULT_AGGREGATION
-from facedb.encoder.bundle import CARD, bundle_folder, read_bundle
+from facedb.encoder.bundle import CARD, bundle_folder, read_bundle, write_card
 from facedb.faces import WITHOUT_FILE
 from facedb.quality import QualityModel
 from facedb.strangers import ENCODERS_FPIR, people_needed
@@ -93,10 +93,7 @@ def complete(
     }
     if isinstance(quality, QualityModel):
         whole["quality"] = quality.card() | {"fitted_on": threshold["calibrated_on"]["people"]}
-    part = file.with_suffix(".part")
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+    write_card(file, whole)
 
 
 def threshold_of(embeddings: Embeddings, proof: Faces, seen: bool) -> dict[str, Any]:

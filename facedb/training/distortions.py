@@ -67,9 +67,8 @@ Plane = NDArray[np.float32]
 def distort(pixels: Pixels, kind: str, severity: int | None = None, seed: int = 0) -> Pixels:
     """A distorted copy of a photo, uint8[H, W, 3] RGB of the same size.
 
-    The same arguments give the same bytes in every process. With one seed, streaks, clouds,
-    grain and the sun stay where they are from one
-    severity to the next.
+    The same arguments give the same bytes in every process. With one seed, streaks, clouds, grain
+    and the sun stay where they are from one severity to the next.
 
     Args:
         pixels: uint8[H, W, 3] RGB; not changed.

@@ -54,7 +54,7 @@ class TrainRequest:
         recipe: how.
         val: a folder per person to validate on.
         device: where.
-        detector: "whole" photos, "none" for crops, or a model file.
+        detector: "whole" photos, "none" for crops, "bundled", or a model file.
         teacher_detector: what cuts the teacher's crops; None takes `detector`, or where that
             cuts faces and the teacher knows whole photos, or the other way round, what it knows.
         workers: processes that prepare photos; 0 is the process itself.
@@ -93,7 +93,7 @@ class TrainReport:
         run, encoder: the run folder, and the bundle in it.
         recipe: as it was run.
         epochs: done; fewer than asked for when it stopped early.
-        best_epoch: whose weights were kept, and by which figure.
+        best_epoch: whose weights were kept: the best by the recipe's `select`.
         people, photos, val_people, val_photos: what was trained and validated on.
         seen_in_training: whether people are in both.
         metrics: the validation figures of the bundle as it lies there.

@@ -19,11 +19,11 @@ from facedb.training.distortions import KINDS, distort
 from facedb.types import Pixels
 
 SIDE: Final = 192
-PLAIN_GRIDS: Final = (1, 2, 4, 8)
-"""The same of views that are pictures without faces."""
-
 GRIDS: Final = (1, 1, 1, 2, 2, 3, 4)
 """Tiles along a side of a view, drawn evenly: whole views, and mosaics of up to 16 photographs."""
+
+PLAIN_GRIDS: Final = (1, 2, 4, 8)
+"""The same of views that are pictures without faces."""
 
 LEAST_FACE: Final = 9.0
 LEAST_SHARE: Final = 0.15
