@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from facedb.cli.main import run
+from facedb.encoder import Encoder, open_encoder
 from facedb.encoder.bundle import BUNDLED
 from facedb.errors import InputError
 from facedb.identify import FaceDB, Settings
 from facedb.quality import CAUSES, QualityModel, traits
+from facedb.training.data import Faces
 from facedb.training.loop import train
-from facedb.training.quality import Looked, fitted
+from facedb.training.quality import CONDITIONS, Looked, fitted, quality_of
 from facedb.training.recipes import recipe
 from facedb.training.request import TrainRequest
 from facedb.types import Face
@@ -254,3 +256,67 @@ def test_training_measures_quality(tmp_path: Path) -> None:
     assert shares[112] == 0.0
     assert shares[6] > 0.9
     assert len(found.poor) <= 0.05 * len(images)
+
+
+def faces_of(photos: dict[str, int], side: int = 16) -> Faces:
+    """So many photos of each person, all of that person's colour."""
+    names = tuple(photos)
+    labels = np.repeat(np.arange(len(names)), list(photos.values()))
+    colours = np.random.default_rng(len(names)).integers(60, 200, (len(names), 3)).astype(np.uint8)
+    crops = np.broadcast_to(colours[labels, None, None], (len(labels), side, side, 3)).copy()
+    files = tuple(f"{number}.png" for number in range(len(labels)))
+    kinds = ("clean",) * len(labels)
+    return Faces(crops, labels, np.arange(len(labels)), kinds, files, files, names, ())
+
+
+def by_colour(seen: list[np.ndarray]) -> Encoder:
+    """An encoder that knows people by colour alone; it notes the colours that it is shown."""
+
+    def forward(crops: np.ndarray) -> np.ndarray:
+        colours = crops.astype(np.float32).mean(axis=(1, 2))
+        seen.append(colours)
+        return colours - 128.5
+
+    return Encoder("made-up", "made-up", "f" * 64, 3, 0.5, "cpu", forward, input_size=16)
+
+
+def test_of_many_photos_every_person_is_probed_in_turn() -> None:
+    photos = {"Ada": 250} | {f"person{number:02}": 10 for number in range(14)}
+    proof, seen = faces_of(photos), []
+    encoder = by_colour(seen)
+    quality_of(encoder, 0.5, proof, encoder.embed(proof.crops), faces_of({"Zoe": 1}))
+    shown = np.concatenate(seen)
+    probed = shown[len(proof.crops) :]
+    colours = proof.crops[np.unique(proof.labels, return_index=True)[1], 0, 0]
+    # Many a condition leaves a picture of one colour as it is: as many times everybody's.
+    times = [(probed == colour).all(axis=1).sum() for colour in colours]
+    assert times[1] >= 2 * 10
+    assert times == [16 * times[1], *[times[1]] * 14]
+    # The photos themselves, their smears, a stranger, and 300 in each condition.
+    assert len(shown) == len(proof.crops) + 300 + 1 + 300 * len(CONDITIONS)
+
+
+def test_an_encoder_that_smearing_does_not_hurt_says_so() -> None:
+    proof, seen = faces_of({f"person{number:02}": 3 for number in range(12)}), []
+    encoder = by_colour(seen)
+    told = quality_of(encoder, 0.5, proof, encoder.embed(proof.crops), faces_of({"Zoe": 1}))
+    assert told == "a face that is smeared away is found like any other"
+
+
+def test_hardly_a_clean_face_is_nobody_however_loose_the_threshold() -> None:
+    crops, labels = [], []
+    for number, person in enumerate(sorted(SAMPLE.iterdir())):
+        for photo in sorted(person.iterdir()):
+            crops.append(np.asarray(Image.open(photo).convert("RGB").crop((24, 24, 136, 136))))
+            labels.append(number)
+    files = tuple(str(number) for number in range(len(crops)))
+    names = tuple(f"person{number:02}" for number in range(max(labels) + 1))
+    rows = np.arange(len(crops))
+    proof = Faces(
+        np.stack(crops), np.array(labels), rows, ("clean",) * len(crops), files, files, names, ()
+    )
+    encoder = open_encoder("bundled", "cpu")
+    embeddings = encoder.embed(proof.crops)
+    model = quality_of(encoder, 2.0, proof, embeddings, faces_of({"Zoe": 1}, 112))
+    assert isinstance(model, QualityModel)
+    assert model.cannot_tell(embeddings).mean() <= 1 / 200
