@@ -28,6 +28,7 @@ Method: every photo of LFW through detector and encoder once (kept in a scratch 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,17 +221,7 @@ def proposals(samples: Samples) -> dict[str, Any]:
     everybody = run_trial(enrolled, probes, DEFAULT_AGGREGATION)
     first = everybody.outcome.first
     # How many people have a nearer photo than the one who is first by the default rule?
-    as_owner = Samples(
-        enrolled.names[np.maximum(first, 0)],
-        probes.paths,
-        probes.digests,
-        probes.origins,
-        probes.kinds,
-        probes.vectors,
-        probes.shown,
-        probes.boxes,
-        probes.reasons,
-    )
+    as_owner = replace(probes, names=enrolled.names[np.maximum(first, 0)])
     place = run_trial(enrolled, as_owner, "nearest").outcome.ranks
     return {
         "probes": len(probes),

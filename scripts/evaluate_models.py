@@ -42,15 +42,13 @@ from facedb.evaluation.samples import KINDS, Samples
 from facedb.evaluation.trial import Trial, enrolled_from, run_trial
 from facedb.faces import Detector, open_detector
 from facedb.photos import load_photo
+from facedb.photos.reasons import NO_FACE
 
 FPIRS = (0.003, 0.01, 0.1)
 DEFAULT_SEVERITY = 3
 
 
-def samples_of(
-    photos: Sequence[Path],
-    seen: Embedded,
-) -> Samples:
+def samples_of(photos: Sequence[Path], seen: Embedded) -> Samples:
     digests = np.array([hashlib.sha256(photo.read_bytes()).hexdigest() for photo in photos])
     return Samples(
         np.array([photo.parent.name for photo in photos]),
@@ -61,7 +59,7 @@ def samples_of(
         seen.vectors,
         seen.shown,
         tuple([None] * len(photos)),
-        tuple(None if shown else "no face found" for shown in seen.shown),
+        tuple(None if shown else NO_FACE for shown in seen.shown),
     )
 
 
