@@ -50,7 +50,7 @@ class Face:
     Attributes:
         box: x, y, width, height in pixels of the upright photo at full size.
         landmarks: float32[5, 2], same pixels: the eye, the eye, nose tip, the mouth corner, the
-            mouth corner, the one at the picture's left first.
+            mouth corner, the one at the left first where the face is upright.
         score: detector confidence in [0, 1]; 1.0 where no detector looked.
         crop: uint8[S, S, 3] RGB, aligned to the encoder's template.
     """

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,16 @@ from facedb.alignment import TEMPLATE, align, similarity, template
 from facedb.encoder.bundle import BUNDLED as ENCODER
 from facedb.encoder.bundle import GRAPH
 from facedb.errors import DetectorError
-from facedb.faces import BUNDLED, CropsOnly, ScalePolicy, YuNet, open_detector, ranked
+from facedb.faces import (
+    BUNDLED,
+    BUNDLED_POLICY,
+    CropsOnly,
+    ScalePolicy,
+    YuNet,
+    open_detector,
+    ranked,
+)
+from facedb.identify import FaceDB
 from facedb.photos import load_photo, photo_from_array
 from facedb.types import Face, Photo, Pixels
 
@@ -473,3 +483,62 @@ def test_a_model_of_one_fixed_size_finds_the_same(tmp_path: Path, eyes: Eyes) ->
     for photo in (eyes.people[0], photo_from_array(np.asarray(large))):
         found = np.array(fixed.detect(photo)[0].box) * (eyes.people[0].width / photo.width)
         assert overlap(found.tolist(), expected) > 0.8
+
+
+# Photos that lie on their side
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photo_on_its_side_is_turned(turns: int) -> None:
+    # The sample people score 0.97 and more; upside down, some of them nearly as much.
+    detector = YuNet(BUNDLED, replace(BUNDLED_POLICY, upright=0.97))
+    as_it_lies = YuNet(BUNDLED, replace(BUNDLED_POLICY, upright=0.0))
+    told = 0
+    for file in sorted(SAMPLE.rglob("*.jpg"))[::5]:
+        pixels = load_photo(file).pixels
+        (upright,) = detector.detect(photo_from_array(pixels))
+        lying = np.ascontiguousarray(np.rot90(pixels, turns))
+        before = as_it_lies.detect(photo_from_array(lying))
+        if max((face.score for face in before), default=0.0) > upright.score - 0.021:
+            continue
+        told += 1
+        height, width = lying.shape[:2]
+        # As if a photo three times as large had been decoded at a third.
+        (found,) = detector.detect(Photo("lying.jpg", lying, "", 3 * width, 3 * height))
+        assert np.array_equal(found.crop, upright.crop)
+        assert found.score == upright.score
+        # Where each pixel of the lying photo lies in the upright one.
+        rows, columns = (np.rot90(grid, turns) for grid in np.indices(pixels.shape[:2]))
+        places = (found.landmarks / 3).astype(int)
+        across, down = (grid[places[:, 1], places[:, 0]] for grid in (columns, rows))
+        assert np.abs(np.column_stack([across, down]) - upright.landmarks).max() < 1.5
+        x, y, box_width, box_height = np.array(found.box) / 3
+        ends = np.clip([[y, y + box_height], [x, x + box_width]], 0, [[height - 1], [width - 1]])
+        inside = np.array([grid[tuple(ends.astype(int))] for grid in (columns, rows)])
+        left, top, *size = upright.box
+        assert np.abs(inside.min(axis=1) - (left, top)).max() < 1.5
+        assert np.abs(np.ptp(inside, axis=1) - size).max() < 2.5
+    assert told > 10
+
+
+def test_a_photo_with_a_sure_face_is_left_as_it_lies() -> None:
+    detector = open_detector("bundled")
+    one, other = (load_photo(file).pixels for file in sorted(SAMPLE.rglob("*.jpg"))[:8:7])
+    (alone,) = detector.detect(photo_from_array(one))
+    both = detector.detect(photo_from_array(np.hstack([one, np.rot90(other)])))
+    assert min(np.abs(face.landmarks - alone.landmarks).max() for face in both) < 2
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_who_is_in_a_photo_on_its_side(turns: int, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for person in sorted(SAMPLE.iterdir()):
+        (photos / person.name).mkdir(parents=True)
+        for file in sorted(person.iterdir())[:2]:
+            lying = Image.fromarray(np.rot90(np.asarray(Image.open(file).convert("RGB")), turns))
+            lying.save(photos / person.name / file.name, quality=95)
+    with FaceDB(tmp_path / "g") as db:
+        assert db.index_folder(photos).enrolled == 48
+        for person in sorted(SAMPLE.iterdir()):
+            (face,) = db.identify(sorted(person.iterdir())[3])
+            assert face.candidates[0].identity == person.name

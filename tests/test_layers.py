@@ -35,7 +35,7 @@ LAYERS = [
     ],
     ["decision", "aggregation", "membership", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
-    ["photos", "store", "index", "encoder", "alignment", "detections"],
+    ["photos", "store", "index", "encoder", "alignment", "detections", "turning"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["view"],
     ["gallery"],
