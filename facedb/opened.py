@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.errors import EncoderMismatch
+from facedb.errors import EncoderError, EncoderMismatch
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.gallery import Gallery
 from facedb.operating import Operating, operating
-from facedb.pinning import new_pin, other_detector, other_encoder
+from facedb.pinning import gone_encoder, new_pin, other_detector, other_encoder
 from facedb.settings import Settings
 from facedb.store import Pin, holds_store
 from facedb.typed import DEFAULT_GALLERY
@@ -81,13 +81,19 @@ class Opened:
         """The encoder that was asked for, else the gallery's, else the bundled one.
 
         Raises:
+            EncoderError: it cannot be opened.
             EncoderMismatch: the gallery holds templates of another.
         """
         with self._lock:
             if self._encoder is None:
                 pin = self.gallery.store.pin if self.exists else None
                 spec = self.settings.encoder or (pin.encoder if pin else "bundled")
-                encoder = open_encoder(spec, self.settings.device)
+                try:
+                    encoder = open_encoder(spec, self.settings.device)
+                except EncoderError as error:
+                    if pin is None or self.settings.encoder is not None:
+                        raise
+                    raise gone_encoder(self.folder, pin, error) from error
                 if pin is not None and pin.encoder_fingerprint != encoder.fingerprint:
                     raise other_encoder(self.folder, pin, encoder)
                 self._encoder = encoder

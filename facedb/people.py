@@ -13,6 +13,8 @@ from facedb.photos import digest_of
 from facedb.store import FileRow, Person, StoredTemplate, Writer
 from facedb.typed import typed
 
+_SHOWN = 10  # files of somebody of whom every photo was left out
+
 
 @dataclass(frozen=True, slots=True)
 class PersonDetails:
@@ -219,9 +221,14 @@ class People:
         )
 
     def _unknown(self, name: str) -> UnknownIdentity:
-        near = nearest(name, self._gallery.store.names())
+        store = self._gallery.store
+        near = nearest(name, store.names())
         see = "see" if near is None else f"did you mean {near}? See"
+        left_out = [
+            f"\n  left out: {row.path}: {row.reason}"
+            for row in store.files_of([composed(name)]).values()
+        ]
         return UnknownIdentity(
-            f"{name!r}: nobody of this name is enrolled in {self._gallery.folder}; "
-            f"{see}: {typed('people list', gallery=self._gallery.folder)}"
+            f"{name!r}: nobody of this name is enrolled in {store.folder}; "
+            f"{see}: {typed('people list', gallery=store.folder)}{''.join(left_out[:_SHOWN])}"
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from facedb.encoder import Encoder, open_encoder
-from facedb.errors import EncoderMismatch, FacedbError
+from facedb.errors import EncoderError, EncoderMismatch, FacedbError
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
 from facedb.store import Pin
 from facedb.typed import typed
@@ -49,6 +49,16 @@ def other_detector(folder: Path, pin: Pin, detector: Detector, spec: str) -> Enc
     return EncoderMismatch(
         f"{folder}: its faces were found by detector {pin.detector_fingerprint}, not by "
         f"{detector.fingerprint}; {_back('--detector', there)}{anew}"
+    )
+
+
+def gone_encoder(folder: Path, pin: Pin, error: EncoderError) -> EncoderError:
+    """That the encoder a gallery was made with is not where it was."""
+    elsewhere = typed("query", "PHOTO", gallery=folder, options=("--encoder", "FOLDER"))
+    anew = typed("gallery reencode", gallery=folder, options=("--encoder", "FOLDER"))
+    return EncoderError(
+        f"{folder} was made with encoder {pin.encoder_name}, and {error}. If it lies elsewhere "
+        f"now, put it back or say where: {elsewhere} (for good: {anew})"
     )
 
 

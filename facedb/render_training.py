@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from facedb.render import counted, percent, table
@@ -20,6 +21,7 @@ def training_text(report: TrainReport) -> str:
 
     Where it began from an encoder, that one stands between the two.
     """
+    gallery = PurePath(report.run).with_suffix(".gallery")
     seen = ", people seen in training" if report.seen_in_training else ""
     lines = [
         f"trained on {report.photos} photos of {report.people} people, "
@@ -34,7 +36,7 @@ def training_text(report: TrainReport) -> str:
         "quality   " + (_UNMEASURED.format(report.no_quality) if report.no_quality else _MEASURED),
         f"report    {report.run}/report.html",
         f"encoder   {report.encoder}; use it: "
-        + typed("index", "DIR", options=("--encoder", report.encoder)),
+        + typed("index", "DIR", gallery=gallery, options=("--encoder", report.encoder)),
     ]
     return "\n".join(lines)
 
@@ -47,10 +49,10 @@ def _figures(report: TrainReport) -> str:
         beside["before"] = report.begun
     beside["16x16 grey"] = report.thumbnail
     names = {
-        "pair_accuracy": "pair accuracy at d < 0.5, as published",
-        "cross_photo_pair_accuracy": "pair accuracy at d < 0.5",
-        "same_photo_rank1": "rank-1, its own photo in the gallery",
         **FIGURES,
+        "same_photo_rank1": "rank-1, its own photo in the gallery",
+        "cross_photo_pair_accuracy": "pair accuracy at d < 0.5",
+        "pair_accuracy": "pair accuracy at d < 0.5, as published",
     }
     rows = []
     for name, words in names.items():
@@ -79,8 +81,10 @@ def _threshold_text(report: TrainReport) -> list[str]:
 def tuning_text(report: TuneReport) -> str:
     """What the trials gave, and the command that trains the best."""
     drawn = ", ".join(f"{name} {value:g}" for name, value in report.best.items())
-    best = f"trial {report.best_trial}, {report.select} {report.best_value:.1%}: {drawn}"
-    before = [f"before    {report.select} {report.begun:.1%}"] if report.begun is not None else []
+    best = f"trial {report.best_trial}, {report.select} {report.best_value:.2%}: {drawn}"
+    before = [f"before    {report.select} {report.begun:.2%}"] if report.begun is not None else []
+    if report.begun is not None and report.best_value <= report.begun:
+        before[0] += ": no trial made the encoder that they began from better"
     return "\n".join(
         [
             f"{report.trials} trials, {report.pruned} ended early, {report.failed} failed",

@@ -62,7 +62,8 @@ class StrangerCurve:
             words = f"{self.people:,} different strangers are too few for an FPIR of "
             words += f"{100 * fpir:g} %, which takes {needed:,}"
             if least < 100:
-                words += f"; they can tell {least:g} % or more, and let so many pass"
+                words += f"; they can tell {least:g} % or more, and let so many pass: "
+                words += f"--fpir {least / 100:g}"
             raise InputError(words)
         place = int(np.searchsorted(self.shares, fpir + 1e-12, side="right"))
         if place:

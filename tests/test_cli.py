@@ -964,3 +964,69 @@ def test_export_into_a_folder_is_told_to_name_files(
     assert run(["index", str(photos), *gallery, "--detector", "none"]) == 0
     assert run(["gallery", "export", str(tmp_path), *gallery]) == 4
     assert f"is a folder; name the files: {tmp_path / 'vectors'}" in capsys.readouterr().err
+
+
+def test_a_folder_is_summed_up(gallery: str, photos: Path, tmp_path: Path, capsys: Output) -> None:
+    asked = tmp_path / "asked"
+    shutil.copytree(photos / "Person 0", asked)
+    shutil.copy(photos / "Person 1" / "0000.png", asked / "other.png")
+    assert run(["query", str(asked), "-g", gallery, "--threshold", "0"]) == 0
+    assert capsys.readouterr().err == "3 photos, 3 faces: 3 identified\n"
+    assert run(["people", "remove", "Person 1", "--yes", "-g", gallery]) == 0
+    capsys.readouterr()
+    assert run(["query", str(asked), "-g", gallery, "--threshold", "0"]) == 0
+    assert capsys.readouterr().err == "3 photos, 3 faces: 2 identified\n"
+    assert run(["query", str(asked), "-g", gallery, "--threshold", "0", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+    (tmp_path / "none").mkdir()
+    assert run(["query", str(tmp_path / "none"), "-g", gallery]) == 0
+    assert capsys.readouterr().err == f"no photos in {tmp_path / 'none'}\n"
+
+
+def test_an_encoder_that_was_moved(
+    photos: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "old")
+    monkeypatch.chdir(tmp_path)
+    index = ["index", str(photos), "--encoder", "old", "--detector", "none"]
+    assert run(index) == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    photo = str(photos / "Person 0" / "0000.png")
+    capsys.readouterr()
+    assert run(["query", photo]) == 6
+    err = capsys.readouterr().err
+    assert "facedb.gallery was made with encoder" in err
+    assert "facedb query PHOTO --encoder FOLDER" in err
+    assert run(["query", photo, "--encoder", "new"]) == 0
+    assert "Person 0" in capsys.readouterr().out
+
+
+def test_two_photos_are_compared_whatever_gallery_lies_there(
+    photos: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["index", str(photos), "--detector", "none"]) == 0
+    pair = [str(SAMPLE / "train" / "Mira_Solene" / f"0{number}.jpg") for number in (1, 2)]
+    capsys.readouterr()
+    # Of the gallery in sight the detector counts, unless another is named.
+    assert run(["compare", *pair, "--detector", "bundled"]) == 0
+    assert "the same person" in capsys.readouterr().out
+    assert run(["compare", *pair, "--detector", "bundled", "-g", "facedb.gallery"]) == 6
+
+
+def test_evaluate_says_where_there_is_no_gallery(
+    photos: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["evaluate", str(photos), "--detector", "none"]) == 0
+    assert "facedb.gallery: there is no gallery here; going on without" in capsys.readouterr().err
+
+
+def test_whose_every_photo_was_left_out_is_told(gallery: str, photos: Path, capsys: Output) -> None:
+    (photos / "Zoe").mkdir()
+    (photos / "Zoe" / "broken.jpg").write_bytes(b"")
+    assert run(["index", str(photos), "-g", gallery]) == 0
+    capsys.readouterr()
+    assert run(["people", "show", "Zoe", "-g", gallery]) == 5
+    err = capsys.readouterr().err
+    assert f"left out: {photos / 'Zoe' / 'broken.jpg'}: empty file" in err

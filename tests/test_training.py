@@ -212,7 +212,8 @@ def test_the_command_takes_its_options_and_says_what_came_out(
     assert run(words) == 0
     text, lines = capsys.readouterr()
     assert "trained on 36 photos of 6 people" in text
-    assert f"facedb index DIR --encoder {out / 'encoder'}" in text
+    gallery = out.with_suffix(".gallery")
+    assert f"facedb index DIR -g {gallery} --encoder {out / 'encoder'}" in text
     assert "an FPIR of 1 % needs 300 different strangers" in text
     assert "not measured (4 of the people validated on have two clean photos, and 10 must)" in text
     assert "epoch 1: loss" in lines
@@ -334,6 +335,9 @@ def test_going_on_with_other_options_is_refused(
     shutil.copytree(trained.run, out)
     with pytest.raises(InputError, match=r"margin was 1\.0, is 1\.5.*--out"):
         train(request(people, out, margin=1.5))
+    (tmp_path / "torn.txt").write_text("no folder")
+    with pytest.raises(InputError, match=r"torn\.txt/run: cannot be written .*: --out"):
+        train(request(people, tmp_path / "torn.txt" / "run"))
     with pytest.raises(InputError, match="network was 'test_convnext'"):
         train(request(people, out, network="test_convnext2"))
     with pytest.raises(InputError, match="detector was 'none', is 'whole'"):

@@ -127,7 +127,11 @@ def test_trials_stand_beside_the_encoder_that_they_begin_from(tmp_path: Path) ->
     made = replace(made, mix=0.0, bend=0.0, augment="none")
     report = tune(TuneRequest(replace(run, recipe=made), trials=1))
     assert report.begun == first.metrics["cross_photo_auc"]
-    assert f"before    cross_photo_auc {report.begun:.1%}" in tuning_text(report)
+    assert f"before    cross_photo_auc {report.begun:.2%}" in tuning_text(report)
+    no_better = ": no trial made the encoder that they began from better"
+    worse, better = report.begun - 0.001, report.begun + 0.001
+    assert no_better in tuning_text(replace(report, best_value=worse))
+    assert no_better not in tuning_text(replace(report, best_value=better))
     # What the encoder decides is refused beside --begin, so the command must not have it.
     given = train_command.make_context("train", shlex.split(report.command)[2:]).params
     fields = {name: value for name, value in given.items() if name in asdict(made)}

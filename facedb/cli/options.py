@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -57,10 +58,15 @@ class Shared:
         with FaceDB(self.gallery, settings) as db:
             yield db
 
-    def say_if_missing(self, db: FaceDB) -> None:
-        """A word where -g names no gallery, for commands that do without one."""
+    def without_gallery(self) -> Shared:
+        """The same where a gallery that nobody named has no word in it."""
         source = click.get_current_context().get_parameter_source("gallery")
-        if source is ParameterSource.COMMANDLINE and not db.exists:
+        named = source is not ParameterSource.DEFAULT
+        return self if named else replace(self, gallery=os.path.join(self.gallery, "none"))
+
+    def say_if_missing(self, db: FaceDB) -> None:
+        """A word where there is no gallery, for commands that do without one."""
+        if not db.exists:
             click.echo(f"{self.gallery}: there is no gallery here; going on without", err=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, cast
@@ -26,6 +27,7 @@ from facedb.render import (
     as_csv,
     as_json,
     comparison_text,
+    counted,
 )
 from facedb.render_index import left_out_lines
 
@@ -86,38 +88,66 @@ def query_command(
     blocks = _blocks(photos)
     if picture is not None:
         blocks = iter([list(chain.from_iterable(blocks))])
-    count = bad = unknown = 0
+    told = _Told()
     with options.open() as db:
         _ = db.gallery  # missing, it is the first thing to say
         if csv:
             click.echo(as_csv([CSV_COLUMNS]))
-        for paths in map(_found, blocks):
+        for paths, closed in map(_found, blocks):
+            told.unread += closed
             if picture is not None and len(paths) != 1:
                 raise click.UsageError(f"--picture draws one photo, not {len(paths)}")
-            count += len(paths)
             for answer in db.identify_photos(paths, k, faces):  # type: ignore[arg-type]
                 _show(options, answer, csv)
-                bad += _unread(answer)
-                unknown += not answer.faces or any(face.identity is None for face in answer.faces)
+                told.count(answer)
                 if picture is not None and not _unread(answer):
                     from facedb.picture import draw_answer
 
                     draw_answer(answer, picture)
-    if not count:
-        click.echo("no photos there", err=True)
-    if bad:
+    if not told.photos:
+        click.echo(f"no photos in {', '.join(photos)}", err=True)
+    elif told.photos > 1 and not csv and not options.as_json:
+        click.echo(told.words(), err=True)
+    if told.unread:
         return 4
-    return 3 if exit_code and unknown else 0
+    return 3 if exit_code and told.unsure else 0
 
 
-def _found(block: Sequence[str]) -> list[str]:
-    """The photo files named, folders walked; says what is left out."""
-    from facedb.photos import walk_photos
+@dataclass(slots=True)
+class _Told:
+    """What was told of so many photos: of how many not everybody is known, or nobody was seen."""
+
+    photos: int = 0
+    unread: int = 0
+    unsure: int = 0
+    identified: int = 0
+    not_identified: int = 0
+
+    def count(self, answer: PhotoAnswer) -> None:
+        named = sum(face.identity is not None for face in answer.faces)
+        self.photos += 1
+        self.unread += _unread(answer)
+        self.unsure += not answer.faces or named < len(answer.faces)
+        self.identified += named
+        self.not_identified += len(answer.faces) - named
+
+    def words(self) -> str:
+        faces = counted(self.identified + self.not_identified, "face")
+        return f"{self.photos:,} photos, {faces}: {self.identified:,} identified"
+
+
+def _found(block: Sequence[str]) -> tuple[list[str], int]:
+    """The photo files named, folders walked, and how many of these could not be opened.
+
+    Says what is left out.
+    """
+    from facedb.photos import reasons, walk_photos
 
     walk = walk_photos(block)
     for line in left_out_lines(walk.skipped):
         click.echo(line, err=True)
-    return walk.paths
+    closed = [item for item in walk.skipped if reasons.may_pass(item.reason)]
+    return walk.paths, len(closed)
 
 
 def _blocks(photos: Sequence[str]) -> Iterator[list[str]]:
@@ -175,8 +205,9 @@ def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> i
     \b
       facedb compare passport.jpg selfie.jpg
     """
+    if options.encoder or options.detector:
+        options = options.without_gallery()
     with options.open() as db, progress_bar("comparing"):
-        options.say_if_missing(db)
         comparison = db.compare(one, other)
     text = comparison_text(comparison, (one, other))
     click.echo(as_json("compare", comparison) if options.as_json else text)

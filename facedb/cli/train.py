@@ -232,10 +232,10 @@ def _progress() -> Iterator[tuple[Any, Callable[[EpochRow], None]]]:
 
 def _epoch_line(row: EpochRow) -> str:
     shown = {
-        "pairs": row.metrics["pair_accuracy"],
-        "cross-photo pairs": row.metrics["cross_photo_pair_accuracy"],
         "AUC": row.metrics["cross_photo_auc"],
+        "TAR at FAR 1 %": row.metrics["cross_photo_tar_at_far_1e-2"],
         "rank-1": row.metrics["cross_photo_rank1"],
+        "pairs as published": row.metrics["pair_accuracy"],
     }
     figures = ", ".join(f"{name} {value:.1%}" for name, value in shown.items() if value is not None)
     return (

@@ -96,7 +96,8 @@ def as_photo(given: PhotoLike) -> Photo:
     if callable(read := getattr(given, "read", None)):
         return photo_from_bytes(_drained(read))
     raise InputError(
-        f"a {type(given).__name__} is no photo: give a file, its bytes, or uint8[H, W, 3] pixels"
+        f"{type(given).__name__} is no photo: give a file, its bytes, a stream of them, or "
+        "uint8[H, W, 3] RGB pixels (of a PIL image: numpy.asarray(image.convert('RGB')))"
     )
 
 

@@ -52,6 +52,6 @@ def load(file: Path, belongs: dict[str, Any]) -> dict[str, Any] | None:
     if differ:
         raise InputError(
             f"{file}: of another run ({'; '.join(differ)}); go on with the same options, or name "
-            "another folder with --out (--work)"
+            "another folder: --out"
         )
     return state

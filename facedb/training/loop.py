@@ -61,7 +61,7 @@ def train(request: TrainRequest) -> TrainReport:
     shared = apart(faces, proof)
     tell_who_teaches(faces, shared, recipe.sampler)
     can_select(recipe, proof)
-    request.out.mkdir(parents=True, exist_ok=True)
+    request.make_folder()
     teacher = teacher_of(request, recipe, device)
     asking = request.telling("asking the teacher")
     answers = answers_of(request, recipe, faces, teacher, asking)
@@ -278,7 +278,8 @@ class _Run:
         self.step_rows = [tuple(row) for row in state["step_rows"]]
         if self.memory is not None:
             self.memory.restore(state["memory"])
-        _logger.info("going on at epoch %d, step %d", self.epoch + 1, self.step + 1)
+        if self.epoch < self.recipe.epochs:
+            _logger.info("going on at epoch %d, step %d", self.epoch + 1, self.step + 1)
 
     def _write_recipe(self) -> None:
         text = json.dumps(asdict(self.recipe), indent=2)

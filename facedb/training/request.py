@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from facedb.device import Device
+from facedb.errors import InputError
 from facedb.training.recipes import Recipe
 from facedb.training.validation import Metrics
 from facedb.types import Progress
@@ -78,6 +80,17 @@ class TrainRequest:
     with_faces: bool = True
     draw: bool = True
     quality: bool = True
+
+    def make_folder(self) -> None:
+        """Make the run folder; InputError where nobody can write there."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.out):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"{self.out}: cannot be written ({error.strerror}); name another folder: --out"
+            ) from error
 
     def telling(self, words: str) -> Progress | None:
         """`progress` under these words."""

@@ -73,7 +73,7 @@ def tune(request: TuneRequest) -> TuneReport:
         TrainingError: no trial came to its end.
     """
     run = request.training
-    run.out.mkdir(parents=True, exist_ok=True)
+    run.make_folder()
     with _quiet(), _opened(request) as study:
         for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(left.number, state=TrialState.FAIL)
