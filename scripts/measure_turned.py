@@ -3,13 +3,12 @@
 Claim: where nothing in the file says so, they are turned for nearly all, and no photo is that
 stands. Before, faces were found in many, which nobody can recognise.
 Method: photos of LFW, drawn, and of CelebA's people held out, on which no number of the rule was
-chosen, turned by a quarter, a half and three quarters. One is read right when
-its crop is, byte for byte, that of the same photo as it stands; it misleads when another crop is
-taken for a face that can be made out. These photos, every photo of LFW, of some the seven
-distortions in three severities, and photos without faces (CIFAR-10 pictures of the test split in mosaics, pieces of
-photos of CelebA's people held out) as they stand: how many are turned, and how many false faces
-are on 100. Each with turning and without it, in turn; times are of one thread, medians of
-three.
+chosen, turned by a quarter, a half and three quarters. One is read right when its crop is, byte for
+byte, that of the same photo as it stands; it misleads when another crop is taken for a face that
+can be made out. These photos, every photo of LFW, of some the seven distortions in three
+severities, and photos without faces (CIFAR-10 pictures of the test split in mosaics, pieces of
+photos of CelebA's people held out) as they stand: how many are turned, and how many false faces are
+on 100. Each with turning and without it, in turn; times are of one thread, medians of three.
 
     python scripts/measure_turned.py
 """

@@ -164,6 +164,20 @@ def rescued(rescue: Json) -> str:
     return markdown(head, rows)
 
 
+def lying_down(turned: Json) -> str:
+    """A row a detector and set of photos, of those that lie on their side or upside down."""
+    rows = []
+    for title, detector in (("ours", "bundled"), ("YuNet", "yunet")):
+        found = turned["detectors"][detector]["lying"]
+        for words, name in (("LFW", "lfw"), ("CelebA", "celeba")):
+            looks = [found[name][degrees] for degrees in ("90", "270", "180")]
+            right = [f"{percent(look['turning']['right'])} %" for look in looks]
+            misled = [percent(looks[2][how]["misleads"]) for how in ("turning", "as_it_lies")]
+            rows.append([f"{title}, {found[name]['photos']:,} of {words}", *right, *misled])
+    head = ["read right", "turned left", "turned right", "upside down"]
+    return markdown([*head, "upside down, misleads, %", "the same, never turned"], rows)
+
+
 def near_sure_faces(found: Json) -> str:
     """A row a score from which somebody beside a sure face is one."""
     rows = [
@@ -564,6 +578,7 @@ def main(results: Path, docs: Path) -> None:
         "trade": trade(found["trade"]),
         "beside": near_sure_faces(read(results, "beside")),
         "rescue": rescued(read(results, "rescue")),
+        "turned": lying_down(read(results, "turned")),
     })  # fmt: skip
     own = read(results, "own-training")
     fill(docs / "training.md", {"hundreds": hundreds(own["hundreds"]), "few": few(own["few"])})
