@@ -12,12 +12,22 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facedb.alignment import CROP_SIDE, align, resize, template
-from facedb.detections import OUTPUTS, SCORE, STRIDES, Rows, decoded, merged, suppress
+from facedb.alignment import CROP_SIDE, align, resize
+from facedb.detections import (
+    OUTPUTS,
+    SCORE,
+    STRIDES,
+    Rows,
+    decoded,
+    merged,
+    overlaps,
+    suppress,
+)
 from facedb.errors import DetectorError
 from facedb.runtime import FAILURES, open_session
 from facedb.turning import turned, turned_back
 from facedb.types import Face, Photo, Pixels
+from facedb.unseen import CropsOnly, WholePhoto
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
@@ -28,11 +38,14 @@ cv2.setNumThreads(1)
 _SURER: Final = 0.02
 """By so much a face's score must grow when a photo is turned: some that stand grow by 0.014."""
 
+_SAME: Final = 0.2
+"""Intersection over union of a face as the photo lies, and turned: else another's is sideways."""
+
 BUNDLED: Final = Path(__file__).resolve().parent / "models" / "detector" / "detector.onnx"
 SURE: Final = 0.9
 """A detector's score of a face that nobody doubts."""
 
-_READING: Final = 3
+_READING: Final = 4
 """How a model's answers become crops: one more with every change, so that galleries are told.
 Since 2, landmarks are the mean of all cells that see a face; since 3, photos from 480 to 720 pixels
 are looked at twice."""
@@ -142,17 +155,22 @@ class YuNet:
     def detect(self, photo: Photo) -> list[Face]:
         """The faces of a photo, the one that counts first.
 
-        Of a photo that lies on its side, or upside down, as scans do, the crops are upright.
+        A photo that lies on its side, or upside down, as scans do, is turned where that is sure:
+        the surest face as it lies, if there is one, must be among those found then.
         """
         faces = self._detect(photo)
-        best = max((face.score for face in faces), default=0.0)
+        surest = max(faces, key=lambda face: face.score, default=None)
+        best = 0.0 if surest is None else surest.score
         if best >= self._policy.upright:
             return faces
         turns = self._turns(photo.pixels, max(best + _SURER, self._policy.upright))
         if not turns:
             return faces
-        upright = self._detect(turned(photo, turns))
-        return [turned_back(face, photo, turns) for face in upright] or faces
+        found = self._detect(turned(photo, turns))
+        back = [turned_back(face, photo, turns) for face in found]
+        boxes = np.array([face.box for face in back]).reshape(-1, 4)
+        same = surest is None or (overlaps(np.array(surest.box), boxes) > _SAME).any()
+        return back if same else faces
 
     def _turns(self, pixels: Pixels, least: float) -> int:
         """After how many quarter turns to the left a face scores most; 0 where none has `least`."""
@@ -223,54 +241,6 @@ class _Network:
         blob[..., width:] = 0
         blob[0, :, :height, :width] = view.transpose(2, 0, 1)[::-1]
         return blob
-
-
-class CropsOnly:
-    """For photos that are aligned crops already (`--detector none`): one face each, unseen.
-
-    The face is the centre of the crop, 112 of 160 pixels or 0.7 of another size; a
-    crop of exactly 112x112, or of the side that the encoder takes, is taken whole.
-    """
-
-    name = "none"
-    fingerprint = "none"
-
-    def __init__(self, side: int = CROP_SIDE) -> None:
-        self._side = side
-
-    def detect(self, photo: Photo) -> list[Face]:
-        """The one face of the crop, score 1.0, with the template's landmarks."""
-        height, width = photo.pixels.shape[:2]
-        whole = height == width and height in (CROP_SIDE, self._side)
-        side = height if whole else round(min(height, width) * 0.7)
-        left, top = (width - side) // 2, (height - side) // 2
-        square = photo.pixels[top : top + side, left : left + side]
-        return [_unseen(photo, square, (left, top), self._side)]
-
-
-class WholePhoto:
-    """For encoders trained on whole photos (`--detector whole`): the photo, squeezed square."""
-
-    name = "whole"
-    fingerprint = "whole"
-
-    def __init__(self, side: int = CROP_SIDE) -> None:
-        self._side = side
-
-    def detect(self, photo: Photo) -> list[Face]:
-        """One face, the whole photo, score 1.0, with the template's landmarks."""
-        return [_unseen(photo, photo.pixels, (0, 0), self._side)]
-
-
-def _unseen(photo: Photo, part: Pixels, corner: tuple[int, int], side: int) -> Face:
-    """The face that a part of the photo is, without a look."""
-    size = np.array([part.shape[1], part.shape[0]])
-    scale = np.array([photo.width, photo.height]) / photo.pixels.shape[1::-1]
-    (left, top), (across, down) = corner * scale, size * scale
-    landmarks = (template(CROP_SIDE) / CROP_SIDE * size + corner) * scale
-    crop = np.ascontiguousarray(resize(part, (side, side)))
-    box = float(left), float(top), float(across), float(down)
-    return Face(box, landmarks.astype(np.float32), 1.0, crop)
 
 
 UNSEEN: Final = ("none", "whole")

@@ -114,7 +114,8 @@ class FaceDB(Opened):
         if not self.exists and (report := self._make_for(walk_photos(paths), progress)) is not None:
             return report
         with ThreadPoolExecutor(1) as beside:
-            beside.submit(self.gallery.load)  # doubts will ask it
+            if any(map(os.path.exists, paths)):
+                beside.submit(self.gallery.load)  # doubts will ask it
             return enroll_photos(
                 self.gallery,
                 self.encoder,

@@ -148,9 +148,9 @@ def parts_of_crops(folder: Path, count: int) -> dict[str, float]:
     import numpy as np
 
     from facedb.encoder import open_encoder
-    from facedb.faces import CropsOnly
     from facedb.photos import load_photo
     from facedb.pipeline import CHUNK
+    from facedb.unseen import CropsOnly
 
     encoder, detector = open_encoder("bundled", "cpu"), CropsOnly()
     photos = photos_of(folder)[:count]

@@ -78,11 +78,12 @@ from facedb.encoder.bundle import BUNDLED, GRAPH, WEIGHTS, Bundle, read_bundle
 from facedb.encoder.encoder import Forward
 from facedb.encoder.network import EncoderNetwork
 from facedb.encoder.torch import bundle_forward, bundle_network
-from facedb.faces import CropsOnly, Detector, open_detector
+from facedb.faces import Detector, open_detector
 from facedb.photos import load_photo, photo_from_array
 from facedb.pipeline import encode_photo
 from facedb.runtime import open_session
 from facedb.types import Embeddings, Photo, Pixels
+from facedb.unseen import CropsOnly
 
 SIDE = 250
 BATCH = 32

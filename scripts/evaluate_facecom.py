@@ -26,8 +26,9 @@ from facedb.encoder import Encoder
 from facedb.evaluation.distortions import DistortionRow, distortion_matrix
 from facedb.evaluation.samples import Eyes, read_samples
 from facedb.evaluation.trial import enrolled_from
-from facedb.faces import CropsOnly, open_detector
+from facedb.faces import open_detector
 from facedb.photos import walk_people
+from facedb.unseen import CropsOnly
 
 
 @click.command(cls=Script, help=__doc__)

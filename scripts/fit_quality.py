@@ -33,7 +33,7 @@ from facedb.evaluation.curves import error_versus_reject
 from facedb.evaluation.metrics import rank_k
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.trial import enrolled_from, run_trial
-from facedb.faces import CropsOnly, Detector, open_detector
+from facedb.faces import Detector, open_detector
 from facedb.photos import load_photo, photo_from_array, walk_people
 from facedb.pipeline import encode_photo, encode_photos
 from facedb.quality import QualityModel, traits
@@ -41,6 +41,7 @@ from facedb.training.data import read_faces
 from facedb.training.distortions import KINDS
 from facedb.training.quality import CONDITIONS, Looked, centre_of, changed, fitted, quality_of
 from facedb.training.teacher import embed
+from facedb.unseen import CropsOnly
 
 FPIRS = (0.003, 0.01, 0.1)
 AWAY = (0.0, 0.05, 0.1, 0.2, 0.3)

@@ -997,6 +997,8 @@ def test_an_encoder_that_was_moved(
     err = capsys.readouterr().err
     assert "facedb.gallery was made with encoder" in err
     assert "facedb query PHOTO --encoder FOLDER" in err
+    assert run(["query", photo, "--encoder", "nowhere"]) == 6
+    assert "was made with" not in capsys.readouterr().err
     assert run(["query", photo, "--encoder", "new"]) == 0
     assert "Person 0" in capsys.readouterr().out
 
@@ -1012,6 +1014,11 @@ def test_two_photos_are_compared_whatever_gallery_lies_there(
     assert run(["compare", *pair, "--detector", "bundled"]) == 0
     assert "the same person" in capsys.readouterr().out
     assert run(["compare", *pair, "--detector", "bundled", "-g", "facedb.gallery"]) == 6
+    monkeypatch.setenv("FACEDB_GALLERY", "facedb.gallery")
+    assert run(["compare", *pair, "--detector", "bundled"]) == 6
+    capsys.readouterr()
+    assert run(["compare", *pair, "-g", "typo"]) == 0
+    assert "typo: there is no gallery here; going on without" in capsys.readouterr().err
 
 
 def test_evaluate_says_where_there_is_no_gallery(

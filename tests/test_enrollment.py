@@ -853,3 +853,13 @@ def test_a_gallery_swapped_while_it_is_asked(
     monkeypatch.setattr(Gallery, "search", swap)
     (face,) = db.identify(photos / "Person 0" / "0000.png")
     assert {candidate.identity for candidate in face.candidates} == {"Person 0"}
+
+
+def test_what_was_refused_is_read_again_after_reencoding(db: FaceDB, photos: Path) -> None:
+    (photos / "Person 0" / "broken.jpg").write_bytes(b"")
+    assert len(db.index_folder(photos).refused) == 1
+    assert db.index_folder(photos).unchanged == 13
+    db.reencode()
+    again = db.index_folder(photos)
+    assert (again.unchanged, again.enrolled, len(again.refused)) == (12, 0, 1)
+    assert db.index_folder(photos).unchanged == 13

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from facedb.evaluation.protocol import EvaluationOptions, evaluate, run_evaluati
 from facedb.evaluation.samples import Samples
 from facedb.evaluation.search import Probes, Templates, search
 from facedb.evaluation.splits import open_set_split, read_split
-from facedb.evaluation.trial import Trial, enrolled_from, enrolled_in, run_trial
+from facedb.evaluation.trial import Enrolled, Trial, enrolled_from, enrolled_in, run_trial, tried_in
 from facedb.gallery import Gallery
 from facedb.identify import FaceDB, Settings
 from facedb.people import People
@@ -628,8 +629,9 @@ def test_lfw_pairs_come_with_their_standard_error(
 
 
 @pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("read", [enrolled_in, tried_in])
 def test_a_gallery_that_changes_while_it_is_read_is_read_again(
-    gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read: Callable[[Gallery], Enrolled], gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery, vectors, listed = Gallery.create(tmp_path / "g", PIN), people(4, 1), Store.people
     add(gallery, vectors[:3], ["Ada", "Ben", "Cleo"])
@@ -644,7 +646,7 @@ def test_a_gallery_that_changes_while_it_is_read_is_read_again(
         return listed(store)
 
     monkeypatch.setattr(Store, "people", people_of)
-    known = enrolled_in(gallery)
+    known = read(gallery)
     left = [0, 2] if gone else [0, 1, 2, 3]
     assert known.names.tolist() == [["Ada", "Ben", "Cleo", "Dan"][row] for row in left]
     assert known.names[known.owners].tolist() == known.names.tolist()

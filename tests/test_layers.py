@@ -35,7 +35,7 @@ LAYERS = [
     ],
     ["decision", "aggregation", "membership", "strangers"],
     ["evaluation.metrics", "evaluation.curves", "evaluation.intervals", "evaluation.search"],
-    ["photos", "store", "index", "encoder", "alignment", "detections", "turning"],
+    ["photos", "store", "index", "encoder", "alignment", "detections", "turning", "unseen"],
     ["faces", "snapshot", "pinning", "operating", "quality", "settings"],
     ["view"],
     ["gallery"],

@@ -58,6 +58,10 @@ class Shared:
         with FaceDB(self.gallery, settings) as db:
             yield db
 
+    def gallery_is_typed(self) -> bool:
+        source = click.get_current_context().get_parameter_source("gallery")
+        return source is ParameterSource.COMMANDLINE
+
     def without_gallery(self) -> Shared:
         """The same where a gallery that nobody named has no word in it."""
         source = click.get_current_context().get_parameter_source("gallery")

@@ -208,6 +208,8 @@ def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> i
     if options.encoder or options.detector:
         options = options.without_gallery()
     with options.open() as db, progress_bar("comparing"):
+        if options.gallery_is_typed():
+            options.say_if_missing(db)
         comparison = db.compare(one, other)
     text = comparison_text(comparison, (one, other))
     click.echo(as_json("compare", comparison) if options.as_json else text)

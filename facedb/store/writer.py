@@ -132,6 +132,9 @@ class Writer:
         for table in (reencoded_table, operating_point_table, probe_table):
             self._connection.execute(sa.delete(table))
         self._connection.execute(sa.update(gallery_table).values(**asdict(pin)))
+        # What the old one refused is read again: the new one may see a face in it.
+        refused = file_table.c.reason.is_not(None)
+        self._connection.execute(sa.update(file_table).where(refused).values(mtime_ns=-1))
         self._remove_empty_identities()
         self.drop_snapshot()
         return True
