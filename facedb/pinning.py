@@ -55,10 +55,10 @@ def other_detector(folder: Path, pin: Pin, detector: Detector, spec: str) -> Enc
 def gone_encoder(folder: Path, pin: Pin, error: EncoderError) -> EncoderError:
     """That the encoder a gallery was made with is not where it was."""
     elsewhere = typed("query", "PHOTO", gallery=folder, options=("--encoder", "FOLDER"))
-    anew = typed("gallery reencode", gallery=folder, options=("--encoder", "FOLDER"))
     return EncoderError(
         f"{folder} was made with encoder {pin.encoder_name}, and {error}. If it lies elsewhere "
-        f"now, put it back or say where: {elsewhere} (for good: {anew})"
+        f"now, put it back or say where: {elsewhere}; for good, "
+        + _anew(folder, "--encoder", "FOLDER")
     )
 
 

@@ -21,7 +21,8 @@ def training_text(report: TrainReport) -> str:
 
     Where it began from an encoder, that one stands between the two.
     """
-    gallery = PurePath(report.run).with_suffix(".gallery")
+    run = PurePath(report.run)
+    gallery = run.with_suffix(".gallery") if run.suffix else f"{run}.gallery"
     seen = ", people seen in training" if report.seen_in_training else ""
     lines = [
         f"trained on {report.photos} photos of {report.people} people, "

@@ -25,7 +25,7 @@ from typing import Any
 import click
 import numpy as np
 from command import Script
-from faceless import cifar, mosaics, pieces
+from faceless import cifar, false_faces, mosaics, pieces
 from measuring import DETECTOR, RESULTS, SHARED, circumstances, finish, rounded, table
 from train_detector import CIFAR, people_of, photos_of
 
@@ -93,13 +93,6 @@ def boxes(detector: YuNet, photo: Photo) -> list[tuple[float, ...]]:
     return [face.box for face in detector.detect(photo)]
 
 
-def false_per_100(both: Both, photos: Sequence[Photo]) -> dict[str, float]:
-    return {
-        name: rounded(100 * float(np.mean([len(detector.detect(one)) for one in photos])))
-        for name, detector in both.looks().items()
-    }
-
-
 def slower(both: Both, photos: Sequence[Photo]) -> float:
     """How many times as long photos take for being turned where they lie."""
 
@@ -154,7 +147,13 @@ def main(shared: Path, yunet: Path, count: int, seed: int, out: Path) -> None:
                 "lfw_distorted": {"photos": len(worse), "changed": changed(both, worse)},
                 "celeba": {"photos": len(others), "changed": changed(both, others)},
             },
-            "false_per_100": {kind: false_per_100(both, photos) for kind, photos in bare.items()},
+            "false_per_100": {
+                kind: {
+                    look: false_faces(detector, {kind: photos})[kind]
+                    for look, detector in both.looks().items()
+                }
+                for kind, photos in bare.items()
+            },
             "faceless_photos": {kind: len(photos) for kind, photos in bare.items()},
             "time_of_without": {
                 "lfw": slower(both, drawn),

@@ -856,6 +856,7 @@ def test_the_text_shows_the_encoder_begun_from_between_the_two(trained: TrainRep
     said = training_text(trained)
     assert "before" not in said
     begun = dict.fromkeys(trained.metrics, 0.1234)
+    assert "use it: facedb index DIR -g ..gallery " in training_text(replace(trained, run="."))
     said = training_text(replace(trained, begun=begun, verdict="Said."))
     (row,) = [line for line in said.splitlines() if "across photos: AUC" in line]
     auc = (trained.metrics, begun, trained.thumbnail)

@@ -58,15 +58,14 @@ class Shared:
         with FaceDB(self.gallery, settings) as db:
             yield db
 
-    def gallery_is_typed(self) -> bool:
-        source = click.get_current_context().get_parameter_source("gallery")
-        return source is ParameterSource.COMMANDLINE
+    @property
+    def gallery_from(self) -> ParameterSource | None:
+        """Who named the gallery: the command line, the environment, or nobody."""
+        return click.get_current_context().get_parameter_source("gallery")
 
     def without_gallery(self) -> Shared:
-        """The same where a gallery that nobody named has no word in it."""
-        source = click.get_current_context().get_parameter_source("gallery")
-        named = source is not ParameterSource.DEFAULT
-        return self if named else replace(self, gallery=os.path.join(self.gallery, "none"))
+        """The same beside no gallery."""
+        return replace(self, gallery=os.path.join(self.gallery, "none"))
 
     def say_if_missing(self, db: FaceDB) -> None:
         """A word where there is no gallery, for commands that do without one."""

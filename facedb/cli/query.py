@@ -11,6 +11,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, cast
 
 import click
+from click.core import ParameterSource
 
 from facedb.cli.options import (
     Shared,
@@ -120,19 +121,19 @@ class _Told:
     photos: int = 0
     unread: int = 0
     unsure: int = 0
+    faces: int = 0
     identified: int = 0
-    not_identified: int = 0
 
     def count(self, answer: PhotoAnswer) -> None:
         named = sum(face.identity is not None for face in answer.faces)
         self.photos += 1
         self.unread += _unread(answer)
         self.unsure += not answer.faces or named < len(answer.faces)
+        self.faces += len(answer.faces)
         self.identified += named
-        self.not_identified += len(answer.faces) - named
 
     def words(self) -> str:
-        faces = counted(self.identified + self.not_identified, "face")
+        faces = counted(self.faces, "face")
         return f"{self.photos:,} photos, {faces}: {self.identified:,} identified"
 
 
@@ -180,13 +181,14 @@ def _unread(answer: PhotoAnswer) -> bool:
 
 
 def _show(options: Shared, answer: PhotoAnswer, csv: bool) -> None:
-    if _unread(answer):
+    unread = _unread(answer)
+    if unread:
         click.echo(f"left out: {answer.path}: {answer.reason}", err=True)
     if options.as_json:
         click.echo(as_json("query", answer))
     elif csv:
         click.echo(as_csv(answer_rows([answer])))
-    elif not _unread(answer):
+    elif not unread:
         click.echo(answer_text(answer))
 
 
@@ -205,10 +207,11 @@ def compare_command(options: Shared, one: str, other: str, exit_code: bool) -> i
     \b
       facedb compare passport.jpg selfie.jpg
     """
-    if options.encoder or options.detector:
-        options = options.without_gallery()
+    named = options.gallery_from
+    if named is ParameterSource.DEFAULT and (options.encoder or options.detector):
+        options = options.without_gallery()  # which would insist on its own
     with options.open() as db, progress_bar("comparing"):
-        if options.gallery_is_typed():
+        if named is ParameterSource.COMMANDLINE:
             options.say_if_missing(db)
         comparison = db.compare(one, other)
     text = comparison_text(comparison, (one, other))
