@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -164,6 +165,24 @@ def test_query_runs_without_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"torch", "timm", "sklearn", "matplotlib"} & set(run.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_training_shares_its_cores_and_says_so_before_torch_is_there(
+    given: dict[str, str], spins: str
+) -> None:
+    code = (
+        "import facedb.cli.train, os, sys\n"
+        "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    unset = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    where = {name: value for name, value in os.environ.items() if name not in unset} | given
+    asked = [sys.executable, "-c", code]
+    run = subprocess.run(asked, capture_output=True, text=True, check=True, env=where)
+    assert run.stdout.split() == [spins, "False"]
 
 
 def test_public_names() -> None:
