@@ -3,7 +3,7 @@
 Claim 1: where the processor multiplies bfloat16 itself, learning and the teacher's answer take less
 time than in float32.
 Claim 2: beside a program that keeps one core busy, training with `GOMP_SPINCOUNT=1000`, as facedb
-sets it, is at least twice as fast as with GNU OpenMP's own 300000, and alone no slower.
+sets it, is faster than with GNU OpenMP's own 300000, and alone no slower.
 
 Method: each case in a fresh process, in turn; batches of 128 pictures (64 pairs) of noise, 112
 pixels wide, since a step takes as long on any pixels. Muon's iteration, part of a step, is in
