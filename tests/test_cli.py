@@ -262,6 +262,23 @@ def test_query_answers_the_good_photos_and_lists_the_bad(
     assert run(["query", good[0], "no.jpg", "-g", gallery, "--exit-code"]) == 4
 
 
+def test_query_of_a_folder_with_a_closed_one_in_it_answers_and_exits_with_4(
+    gallery: str, photos: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, scan = str(photos / "Person 3"), os.scandir
+
+    def refuse(path: str) -> object:
+        if os.fspath(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert run(["query", str(photos), "-g", gallery, "--csv"]) == 4
+    out, err = capsys.readouterr()
+    assert f"left out: {closed}: " in err
+    assert len({row["photo"] for row in csv.DictReader(io.StringIO(out))}) == 10
+
+
 def test_query_csv(gallery: str, photos: Path, capsys: Output) -> None:
     assert run(["query", str(photos), "-g", gallery, "-t", "0.3", "--csv", "-k", "3"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
