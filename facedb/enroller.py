@@ -28,7 +28,7 @@ class Enroller:
     """Enrolls photo files, and tells the report of each.
 
     Attributes:
-        elsewhere: refused file -> as whom its photo is enrolled.
+        elsewhere: refused file -> what it shows, and as whom that is enrolled.
         made: sha256 digests of the photos enrolled.
     """
 
@@ -55,7 +55,7 @@ class Enroller:
         self._replacing = replacing
         self._batch: list[_Read] = []
         self._again: list[PersonPhoto] = []
-        self.elsewhere: dict[str, Enrolled] = {}
+        self.elsewhere: dict[PersonPhoto, Enrolled] = {}
         self.made: set[str] = set()
 
     def run(self, entries: Sequence[PersonPhoto], progress: Progress | None) -> None:
@@ -94,12 +94,14 @@ class Enroller:
             rows, templates = self._sorted_out(batch, writer)
             writer.add_templates(templates)
             writer.put_files(rows)
-            if self._replacing:
-                self._report.removed += writer.remove_orphans(self._replaced(rows))
+            removed = writer.remove_orphans(self._replaced(rows)) if self._replacing else 0
+            if removed:
+                self._free(writer)
+        self._report.removed += removed
         self._report.enrolled += len(templates)
-        enrolled = sum(1 for row in rows if row.reason is None)
-        self._report.duplicates += max(0, enrolled - len(templates))
-        self.made |= {template.sha256 for template in templates}
+        made = {template.sha256 for template in templates}
+        self.made |= made
+        self._count_copies([row for row in rows if row.reason is None], made)
 
     def _replaced(self, rows: list[FileRow]) -> list[str]:
         """Digests that a file no longer has; one that cannot be read any more keeps its own."""
@@ -107,6 +109,43 @@ class Enroller:
             (self._known[row.path].sha256, row.sha256) for row in rows if row.path in self._known
         ]
         return [old for old, new in before if old is not None and old != new]
+
+    def _free(self, writer: Writer) -> None:
+        """Take in, after all, refused files whose photo nobody is enrolled by any more.
+
+        So it is where files changed places: each shows what the other was enrolled from.
+        """
+        owners = writer.owners_of_photos([photo.sha256 for photo in self.elsewhere.values()])
+        free = {entry for entry, photo in self.elsewhere.items() if photo.sha256 not in owners}
+        self.elsewhere = {entry: self.elsewhere[entry] for entry in self.elsewhere.keys() - free}
+        paths = {entry.path for entry in free}
+        self._report.refused = [one for one in self._report.refused if one.path not in paths]
+        self._again += sorted(free)
+
+    def _count_copies(self, rows: list[FileRow], made: set[str]) -> None:
+        """Tell copies of enrolled photos from files that were moved, whose old paths are forgotten.
+
+        Args:
+            rows: of files whose photo is enrolled for their person.
+            made: the photos enrolled just now, each by one of these files.
+        """
+        paths = self._gallery.store.paths_of(sorted({row.sha256 for row in rows if row.sha256}))
+        gone: list[str] = []
+        for row in rows:
+            known = self._known.get(row.path)
+            if row.sha256 in made:
+                made = made - {row.sha256}
+            elif known is not None and known.sha256 == row.sha256:
+                self._report.unchanged += 1
+            else:
+                others = [path for path in paths.get(row.sha256 or "", ()) if path != row.path]
+                there = [path for path in others if os.path.exists(path)]
+                gone += set(others).difference(there)
+                self._report.duplicates += bool(there)
+                self._report.unchanged += not there
+        if gone:
+            with self._gallery.writing() as writer:
+                writer.forget_files(sorted(set(gone)))
 
     def _sorted_out(
         self, batch: list[_Read], writer: Writer
@@ -132,7 +171,7 @@ class Enroller:
                     templates.append(new_template(entry.identity, result))
             elif owner != person:
                 reason = reasons.enrolled_as(owner)
-                self.elsewhere[entry.path] = Enrolled(digest, owner)
+                self.elsewhere[entry] = Enrolled(digest, owner)
             row = self._row(entry, stat, result, reason)
             if row is not None:
                 rows.append(row)
@@ -149,13 +188,13 @@ class Enroller:
     ) -> FileRow | None:
         """What to remember of the file: its digest is that of the template that came from it."""
         before = self._known.get(entry.path)
-        digest, theirs = result.sha256, reasons.owner_in(reason) is not None
-        if reason is not None and before is not None and before.sha256 is not None:
-            if theirs and before.sha256 == digest:
-                return None  # it is the very file that the other person was enrolled from
-            digest = before.sha256
-        elif theirs:
-            digest = None
+        held = before.sha256 if before is not None else None
+        theirs = reasons.owner_in(reason) is not None
+        if theirs and held is not None and held == result.sha256:
+            return None  # it is the very file that the other person was enrolled from
+        digest = None if theirs else result.sha256
+        if reason is not None and held is not None and not (self._replacing and result.sha256):
+            digest = held
         if stat is None:
             return None
         size, changed = stat.st_size, stat.st_mtime_ns

@@ -71,8 +71,9 @@ def index_folder(
         # A photo that was moved to another person's folder is free to be theirs now.
         if removed and (freed := enroller.elsewhere):
             enroller.elsewhere = {}
-            report.refused = [item for item in report.refused if item.path not in freed]
-            enroller.run([entry for entry in walk.entries if entry.path in freed], None)
+            paths = {entry.path for entry in freed}
+            report.refused = [item for item in report.refused if item.path not in paths]
+            enroller.run(sorted(freed), None)
     if gone or enroller.elsewhere:
         add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
     report.refused.sort(key=lambda refusal: refusal.path)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from facedb.outcome import IndexReport, Moved, WithTwo
-from facedb.photos import PeopleWalk, reasons
+from facedb.photos import PeopleWalk, PersonPhoto, reasons
 from facedb.store import FileRow, Store
 
 
@@ -39,26 +39,26 @@ def add_moves(
     store: Store,
     walk: PeopleWalk,
     gone: list[FileRow],
-    elsewhere: Mapping[str, Enrolled],
+    elsewhere: Mapping[PersonPhoto, Enrolled],
 ) -> None:
     """Say where photos are that are enrolled as somebody else, and which are gone.
 
     Args:
         gone: files that have vanished and are still remembered.
-        elsewhere: refused file -> whose photo it shows.
+        elsewhere: refused file -> what it shows, and whose photo that is.
     """
     enrolled = {row.sha256 for row in gone if row.sha256 and row.reason is None}
     paths = store.paths_of([*enrolled, *(photo.sha256 for photo in elsewhere.values())])
     missing = {row.path for row in gone}
-    walked = {entry.path: entry.identity for entry in walk.entries}
+    walked = {entry.path for entry in walk.entries}
     moved: dict[tuple[str, str], list[str]] = {}
-    for path, photo in sorted(elsewhere.items()):
+    for (person, path), photo in sorted(elsewhere.items(), key=lambda item: item[0].path):
         others = paths.get(photo.sha256, [])
         there = sorted(other for other in others if other in walked and other != path)
         if there:
             report.with_two.append(WithTwo(path, there[0], photo.owner))
         elif others and missing.issuperset(others):
-            moved.setdefault((photo.owner, walked[path]), []).append(path)
+            moved.setdefault((photo.owner, person), []).append(path)
             enrolled.discard(photo.sha256)
     report.moved = [Moved(*names, tuple(files)) for names, files in sorted(moved.items())]
     report.vanished = sum(missing.issuperset(paths.get(digest, ())) for digest in enrolled)

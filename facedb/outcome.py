@@ -36,8 +36,8 @@ class IndexReport:
     Attributes:
         photos: photo files found: enrolled, unchanged, copies, or left out.
         enrolled: new templates.
-        unchanged: files that had been read before and have not changed.
-        duplicates: files whose photo is enrolled for the same person already.
+        unchanged: files whose photo had been read before: as they were, touched, or moved.
+        duplicates: files whose photo is enrolled for the same person from another that is there.
         removed: templates removed because their file has vanished or changed.
         people: identities enrolled now, in the whole gallery.
         refused: files and folders left out; the gallery remembers the files.

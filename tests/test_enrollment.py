@@ -81,7 +81,7 @@ def test_touched_and_moved_files_keep_their_templates(
     os.utime(photos / "Person 1" / "0000.png", ns=(1, 1))
     (photos / "Person 2" / "0000.png").rename(photos / "Person 2" / "renamed.png")
     report = db.index_folder(photos, prune=True)
-    assert (report.enrolled, report.removed, report.duplicates) == (0, 0, 2)
+    assert (report.enrolled, report.removed, report.duplicates, report.unchanged) == (0, 0, 0, 12)
     assert db.gallery.store.identity_ids()[0].tolist() == ids
 
 
@@ -147,8 +147,143 @@ def test_a_moved_folder_is_the_same_photos_in_another_place(
     for new in (tmp_path / "zz", tmp_path / "aa"):
         photos = photos.rename(new)
         report = db.index_folder(photos)
-        assert (report.enrolled, report.duplicates, report.refused) == (0, 12, [])
+        assert (report.enrolled, report.unchanged, report.refused) == (0, 12, [])
         assert db.reencode().reencoded == 12
+
+
+def drawn_by(db: FaceDB, folder: Path) -> dict[str, str | None]:
+    """Of each file, as whom its photo is known: that of nobody else is at no distance."""
+    found: dict[str, str | None] = {}
+    for file in sorted(folder.glob("*/*.png")):
+        (face,) = db.identify(file, k=1)
+        same = face.candidates and face.candidates[0].distance == 0.0
+        found[f"{file.parent.name}/{file.name}"] = face.candidates[0].identity if same else None
+    return found
+
+
+@pytest.mark.parametrize("prune", [False, True])
+@pytest.mark.parametrize("block", [1, 3, 2000])
+@pytest.mark.parametrize("what", ["people", "photos"])
+def test_files_that_changed_places_are_whose_folder_they_lie_in(
+    db: FaceDB, photos: Path, what: str, block: int, prune: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.index_folder(photos)
+    monkeypatch.setattr("facedb.enroller._COMMIT_PHOTOS", block)
+    places = [photos / f"Person {n}" for n in (1, 3, 4)]
+    if what == "photos":
+        places = [place / "0000.png" for place in places]
+    aside = photos.parent / "aside"
+    places[0].rename(aside)
+    places[1].rename(places[0])
+    places[2].rename(places[1])
+    aside.rename(places[2])
+    report = db.index_folder(photos, prune=prune)
+    moved = 3 if what == "photos" else 6
+    assert (report.enrolled, report.removed, report.refused) == (moved, moved, [])
+    assert report.photos == report.enrolled + report.unchanged == 12
+    assert (report.with_two, report.moved, report.vanished, report.duplicates) == ([], [], 0, 0)
+    assert all(file.startswith(f"{who}/") for file, who in drawn_by(db, photos).items())
+    assert names(db) == {f"Person {n}": 2 for n in range(6)}
+    assert db.index_folder(photos).unchanged == 12
+    assert db.gallery.check() == []
+    assert db.reencode().reencoded == 12
+
+
+def test_a_file_that_became_a_copy_of_anothers_photo_holds_its_own_no_more(
+    db: FaceDB, photos: Path
+) -> None:
+    db.index_folder(photos)
+    copy = shutil.copy(photos / "Person 1" / "0000.png", photos / "Person 3" / "0000.png")
+    report = db.index_folder(photos)
+    assert (report.enrolled, report.removed) == (0, 1)
+    assert [item.path for item in report.refused] == [str(copy)]
+    assert [pair.path for pair in report.with_two] == [str(copy)]
+    assert names(db)["Person 3"] == 1
+    assert db.reencode().reencoded == 11
+
+
+def test_a_photo_whose_place_another_took_is_whose_folder_it_lies_in(
+    db: FaceDB, photos: Path
+) -> None:
+    db.index_folder(photos)
+    left = photos / "Person 1" / "0000.png"
+    left.rename(photos / "Person 3" / "9999.png")
+    save(left, scene(48, 48, 77))
+    report = db.index_folder(photos)
+    assert (report.enrolled, report.removed, report.refused) == (2, 1, [])
+    assert all(file.startswith(f"{who}/") for file, who in drawn_by(db, photos).items())
+    assert (names(db)["Person 1"], names(db)["Person 3"]) == (2, 3)
+
+
+def test_a_face_that_was_taken_out_of_its_file_is_enrolled_no_more(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(SAMPLE / "Anaya_Deshmere", photos / "Anaya")
+    db = facedb.open(tmp_path / "g")
+    db.index_folder(photos)
+    held, file = names(db)["Anaya"], photos / "Anaya" / "02.jpg"
+    save(file, np.full((200, 200, 3), 90, np.uint8))
+    report = db.index_folder(photos)
+    assert [(item.path, item.reason) for item in report.refused] == [(str(file), "no face found")]
+    assert (report.removed, names(db)["Anaya"]) == (1, held - 1)
+    # It stays away, and what was read is not read again.
+    assert (db.index_folder(photos).removed, names(db)["Anaya"]) == (0, held - 1)
+
+
+def test_an_archive_that_moved_is_pruned_where_it_lies_now(
+    db: FaceDB, photos: Path, tmp_path: Path
+) -> None:
+    db.index_folder(photos)
+    here = photos.rename(tmp_path / "another disk")
+    db.index_folder(here)
+    (here / "Person 1" / "0000.png").unlink()
+    report = db.index_folder(here, prune=True)
+    assert (report.removed, names(db)["Person 1"]) == (1, 1)
+    paths = {one.photo for one in db.people.show("Person 1").templates}
+    assert paths == {str(here / "Person 1" / "0001.png")}
+    # One that lies in both places stays for the other.
+    shutil.copytree(here, photos)
+    assert db.index_folder(photos).duplicates == 11
+    (here / "Person 2" / "0000.png").unlink()
+    assert db.index_folder(here, prune=True).removed == 0
+
+
+@pytest.mark.parametrize("how", ["remove", "photos", "merge", "prune"])
+def test_nothing_says_whose_a_photo_was_that_are_gone(
+    db: FaceDB, photos: Path, tmp_path: Path, how: str
+) -> None:
+    (photos / "Person 1").rename(photos / "Abel Gone")
+    copy = shutil.copy(photos / "Abel Gone" / "0000.png", photos / "Person 3" / "copy.png")
+    db.index_folder(photos)
+    owner, other = "Abel Gone", "Person 3"
+    (refused,) = db.people.show(other).refused
+    assert refused.reason == f"the same photo is enrolled as {owner}"
+    match how:
+        case "remove":
+            db.remove(owner)
+        case "photos":
+            db.remove(owner, sorted((photos / owner).iterdir()))
+        case "merge":
+            db.people.merge(owner, other)
+        case "prune":
+            shutil.rmtree(photos / owner)
+            db.index_folder(photos, prune=True)
+    assert db.people.show(other).refused == ()
+    if how != "merge":
+        db.close()
+        held = b"".join(file.read_bytes() for file in (tmp_path / "g").iterdir())
+        assert owner.encode() not in held
+        shutil.rmtree(photos / owner, ignore_errors=True)
+    report = db.index_folder(photos)
+    assert (names(db)[other], report.refused) == (4 if how == "merge" else 3, [])
+    assert how == "merge" or copy in {Path(one.photo) for one in db.people.show(other).templates}
+
+
+def test_a_refused_copy_bears_the_new_name_of_its_owner(db: FaceDB, photos: Path) -> None:
+    shutil.copy(photos / "Person 1" / "0000.png", photos / "Person 3" / "copy.png")
+    db.index_folder(photos)
+    db.people.rename("Person 1", "Mira")
+    (refused,) = db.people.show("Person 3").refused
+    assert refused.reason == "the same photo is enrolled as Mira"
 
 
 def test_what_the_file_was_not_to_blame_for_is_tried_again(db: FaceDB, photos: Path) -> None:

@@ -86,7 +86,7 @@ def enroll_command(options: Shared, name: str, photos: tuple[str, ...], strict: 
         report = db.enroll(name, photos, progress)
     if other is not None and report.enrolled:
         _say_beside(options, report, name, other)
-    nothing = report.enrolled + report.duplicates == 0
+    nothing = report.enrolled + report.duplicates + report.unchanged == 0
     code = _show(options, report, strict or nothing)
     _say_how_to_free(options, report)
     return code

@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from facedb.photos.reasons import enrolled_as
 from facedb.store.connection import blocks
 from facedb.store.records import (
     FileRow,
@@ -163,8 +164,18 @@ class Writer:
         return removed
 
     def _remove_empty_identities(self) -> None:
-        used = sa.select(template_table.c.identity_id)
-        self._connection.execute(sa.delete(identity_table).where(identity_table.c.id.not_in(used)))
+        """Remove who has no templates, and their names from what is remembered of others' files."""
+        empty = identity_table.c.id.not_in(sa.select(template_table.c.identity_id))
+        aliases = sa.select(alias_table.c.name).join(identity_table).where(empty)
+        every = sa.union_all(sa.select(identity_table.c.name).where(empty), aliases)
+        names = self._connection.execute(every).scalars().all()
+        self._connection.execute(sa.delete(identity_table).where(empty))
+        self._forget_refused_for(names)
+
+    def _forget_refused_for(self, owners: Sequence[str]) -> None:
+        """Forget files that were refused since their photo is enrolled as one of these people."""
+        for block in blocks([enrolled_as(owner) for owner in owners]):
+            self._connection.execute(sa.delete(file_table).where(file_table.c.reason.in_(block)))
 
     def _record_removal(self, condition: sa.ColumnElement[bool]) -> None:
         doomed = sa.select(template_table.c.id, sa.literal(self.revision)).where(condition)
@@ -189,6 +200,8 @@ class Writer:
             sa.update(identity_table).where(identity_table.c.id == identity_id).values(name=new)
         )
         self._connection.execute(sa.insert(alias_table).values(name=old, identity_id=identity_id))
+        refused = sa.update(file_table).where(file_table.c.reason == enrolled_as(old))
+        self._connection.execute(refused.values(reason=enrolled_as(new)))
 
     def merge_identity(self, source: int, source_name: str, target: int) -> int:
         """Give everything of `source` to `target`; the source's name becomes an alias."""
@@ -207,6 +220,7 @@ class Writer:
         self._connection.execute(
             sa.insert(alias_table).values(name=source_name, identity_id=target)
         )
+        self._forget_refused_for([source_name])
         return int(moved.rowcount)
 
     def register_snapshot(self, snapshot: Snapshot) -> bool:
