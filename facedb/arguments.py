@@ -6,6 +6,7 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import get_args
 
 from facedb.errors import InputError
@@ -38,10 +39,21 @@ def check_threshold(threshold: object) -> None:
 
 def folder_of_people(folder: str | os.PathLike[str]) -> str:
     """The absolute path of a folder that is there; else InputError, with the way out."""
-    top = os.path.abspath(folder)
+    named = as_path(folder)
+    top = os.path.abspath(named)
     if not os.path.isdir(top):
-        raise InputError(_no_folder(os.fspath(folder)))
+        raise InputError(_no_folder(named))
     return top
+
+
+def folder_of_gallery(folder: str | os.PathLike[str]) -> Path:
+    """Where a gallery lies or is to lie; InputError where FAISS could not write there."""
+    named = as_path(folder)
+    try:
+        named.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{named!r}: the name of a gallery's folder must be UTF-8") from error
+    return Path(named)
 
 
 def _no_folder(path: str) -> str:
@@ -71,10 +83,11 @@ def as_paths(given: Paths) -> Iterator[str]:
         given = [given]
     if isinstance(given, bytes) or not isinstance(given, Iterable):
         raise InputError(f"a {type(given).__name__} is no file: give paths of files or folders")
-    return map(_path, given)
+    return map(as_path, given)
 
 
-def _path(path: object) -> str:
+def as_path(path: object) -> str:
+    """A path as text; InputError where it is none."""
     found = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(found, str):
         raise InputError(f"a {type(path).__name__} is no path of a file or folder")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from facedb.answers import answers, compared
-from facedb.arguments import Paths, as_paths, check_fpir, check_question, folder_of_people
+from facedb.arguments import Paths, as_path, as_paths, check_fpir, check_question, folder_of_people
 from facedb.describe import describe
 from facedb.doubts import Doubts, doubts
 from facedb.encoder import Encoder, open_encoder
@@ -108,8 +108,6 @@ class FaceDB(Opened):
 
         Of several faces in a photo, the largest near the middle is taken.
         """
-        if not isinstance(name, str):
-            raise InputError(f"name={name!r}: a person needs a name, as text")
         name, paths = checked_name(name), list(as_paths(photos))
         if not self.exists and (report := self._make_for(walk_photos(paths), progress)) is not None:
             return report
@@ -242,7 +240,7 @@ class FaceDB(Opened):
         folder, eyes = None, None
         if strangers is not None:
             kept = Measurements(self.gallery.store) if keep else None
-            folder, eyes = os.fspath(strangers), Eyes(self.detector, self.encoder, kept)
+            folder, eyes = as_path(strangers), Eyes(self.detector, self.encoder, kept)
         return calibrate(self.gallery, eyes, folder, fpir, self.settings.aggregation, progress)
 
     def forget_calibration(self) -> bool:

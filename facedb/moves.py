@@ -55,6 +55,8 @@ def add_moves(
     for (person, path), photo in sorted(elsewhere.items(), key=lambda item: item[0].path):
         others = paths.get(photo.sha256, [])
         there = sorted(other for other in others if other in walked and other != path)
+        if there and os.path.realpath(path) == os.path.realpath(there[0]):
+            continue  # a link: to delete one of the two would be to delete both
         if there:
             report.with_two.append(WithTwo(path, there[0], photo.owner))
         elif others and missing.issuperset(others):

@@ -9,20 +9,30 @@ from difflib import get_close_matches
 
 from facedb.errors import InputError
 
+_NOT_OF_A_LINE = ("Cc", "Zl", "Zp")
+"""Unicode's categories of controls and of ends of lines; joiners belong to letters."""
+
 _NO_LETTERS = re.compile(r"[\W_]+")
 
 
 def checked_name(name: str) -> str:
     """A person's name in Unicode's composed form, as folder names are; InputError for none."""
+    name = composed(name)
     if not name.strip():
         raise InputError("a person needs a name")
-    if not name.isprintable():
+    if any(unicodedata.category(letter) in _NOT_OF_A_LINE for letter in name):
         raise InputError(f"{name!r}: a name is one line of printable characters")
-    return composed(name)
+    return name
 
 
 def composed(text: str) -> str:
-    """In the form that names are stored in."""
+    """In the form that names are stored in; InputError for what is no text."""
+    if not isinstance(text, str):
+        raise InputError(f"a {type(text).__name__} is no name: a person's is text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{text!r}: a name is text that UTF-8 can hold") from error
     return unicodedata.normalize("NFC", text)
 
 

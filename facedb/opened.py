@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
-from pathlib import Path
 
+from facedb.arguments import folder_of_gallery
 from facedb.encoder import Encoder, open_encoder
 from facedb.errors import EncoderError, EncoderMismatch
 from facedb.faces import WITHOUT_FILE, Detector, open_detector
@@ -27,7 +27,7 @@ class Opened:
     def __init__(
         self, folder: str | os.PathLike[str] = DEFAULT_GALLERY, settings: Settings | None = None
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = folder_of_gallery(folder)
         self.settings = settings or Settings()
         self._lock = threading.RLock()
         self._gallery: Gallery | None = None

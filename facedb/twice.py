@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,8 @@ def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice
 
     Both the means of their photos, brought to length 1, and the nearest two of these lie within
     0.95 of the threshold. The likest first; of pairs that close a circle the farthest is left out,
-    so that each can be merged in turn.
+    so that each can be merged in turn. Who is like two that are not like each other, by the
+    threshold, is a folder of both, and is merged with neither.
     """
     limit = SURE * threshold
     store = gallery.store
@@ -49,6 +51,8 @@ def enrolled_twice(gallery: Gallery, since: int, threshold: float) -> list[Twice
     order = sorted(new)
     for start in range(0, len(order), _BLOCK):
         found |= dict(_alike(gallery, order[start : start + _BLOCK], limit))
+    mixed = _of_several(gallery, found, threshold)
+    found = {pair: apart for pair, apart in found.items() if mixed.isdisjoint(pair)}
     people = store.sizes_of(sorted({number for pair in found for number in pair}))
     pairs, group = [], {number: {number} for number in people}
     for (one, other), distance in sorted(found.items(), key=lambda pair: (pair[1], pair[0])):
@@ -77,6 +81,24 @@ def _alike(
     for row in np.flatnonzero(apart <= limit).tolist():
         if photos.nearest(*places[row]) <= limit:
             yield (int(pairs[row, 0]), int(pairs[row, 1])), float(apart[row])
+
+
+def _of_several(gallery: Gallery, pairs: Iterable[tuple[int, int]], threshold: float) -> set[int]:
+    """Who is paired with two people, of whom the means of their photos are farther apart."""
+    beside: dict[int, set[int]] = {}
+    for one, other in pairs:
+        beside.setdefault(one, set()).add(other)
+        beside.setdefault(other, set()).add(one)
+    several = {number: sorted(near) for number, near in beside.items() if len(near) > 1}
+    asked = sorted({number for near in several.values() for number in near})
+    photos = _Photos(*gallery.store.vectors_of(asked))
+    mean = dict(zip(photos.people.tolist(), photos.means, strict=True))
+    return {
+        number
+        for number, near in several.items()
+        for one, other in combinations([mean[other] for other in near if other in mean], 2)
+        if np.linalg.norm(one - other) > threshold
+    }
 
 
 class _Photos:

@@ -279,6 +279,15 @@ def test_query_of_a_folder_with_a_closed_one_in_it_answers_and_exits_with_4(
     assert len({row["photo"] for row in csv.DictReader(io.StringIO(out))}) == 10
 
 
+def test_query_of_a_name_that_is_no_text_exits_with_4(
+    gallery: str, photos: Path, capsys: Output
+) -> None:
+    name = os.fsencode(photos / "Person 0") + b"/\xff.png"
+    shutil.copy(photos / "Person 0" / "0000.png", name)
+    assert run(["query", os.fsdecode(name), "-g", gallery]) == 4
+    assert "Person 0/\\xff.png: name is not valid UTF-8" in capsys.readouterr().err
+
+
 def test_query_csv(gallery: str, photos: Path, capsys: Output) -> None:
     assert run(["query", str(photos), "-g", gallery, "-t", "0.3", "--csv", "-k", "3"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -11,6 +11,7 @@ import sys
 import time
 import unicodedata
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -356,8 +357,25 @@ def test_a_question_in_other_words(
 
 def test_pixels_and_names_of_another_kind(db: FaceDB, photos: Path) -> None:
     photo = load_photo(photos / "Person 0" / "0000.png")
-    with pytest.raises(InputError, match="name=None: a person needs a name"):
+    with pytest.raises(InputError, match="a NoneType is no name"):
         db.enroll(None, photo.path)  # type: ignore[arg-type]
+    db.enroll("Ada", photo.path)
+    for ask in (db.remove, db.people.show, db.doubts, partial(db.people.rename, "Ada")):
+        with pytest.raises(InputError, match="a int is no name"):
+            ask(5)  # type: ignore[operator]
+        with pytest.raises(InputError, match="text that UTF-8 can hold"):
+            ask("\ud800")  # type: ignore[operator]
+    with pytest.raises(InputError, match="no photo of Ada"):
+        db.remove("Ada", ["/nowhere\0"])
+    for folder in (None, 5):
+        with pytest.raises(InputError, match="is no path of a file or folder"):
+            db.index_folder(folder)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="is no path of a file or folder"):
+            facedb.open(folder)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the name of a gallery's folder must be UTF-8"):
+        facedb.open("bad\udcff")
+    with pytest.raises(InputError, match="is no path of a file or folder"):
+        db.calibrate(5)  # type: ignore[arg-type]
     for wrong in (None, 5, b"bytes of a photo"):
         with pytest.raises(InputError, match="is no file: give paths"):
             db.enroll("Ada", wrong)  # type: ignore[arg-type]
@@ -505,8 +523,22 @@ def test_names_in_both_unicode_forms_are_one_person(db: FaceDB, tmp_path: Path) 
     db.enroll("Zo\u00e9", files[1:])
     assert names(db) == {"Zo\u00e9": 2}
     assert db.people.show("Zoe\u0301").person.templates == 2
-    with pytest.raises(InputError, match="one line of printable characters"):
-        db.enroll("two\nlines", files)
+    for name in ("two\nlines", "two\u2028lines", "a\ttab"):
+        with pytest.raises(InputError, match="one line of printable characters"):
+            db.enroll(name, files)
+    # "Ali-Reza" as Persian writes it, with a joiner that is seen by nobody.
+    joined = "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627"
+    assert db.people.rename("Zoe\u0301", joined).name == joined
+
+
+def test_a_link_to_anothers_folder_is_not_said_to_be_a_second_file(
+    db: FaceDB, photos: Path
+) -> None:
+    (photos / "Seen often").symlink_to(photos / "Person 1")
+    (photos / "Person 3" / "link.png").symlink_to(photos / "Person 1" / "0000.png")
+    report = db.index_folder(photos)
+    assert (report.enrolled, report.with_two) == (12, [])
+    assert {item.reason for item in report.refused} == {"the same photo is enrolled as Person 1"}
 
 
 def test_the_same_photo_under_two_people_counts_once(db: FaceDB, photos: Path) -> None:

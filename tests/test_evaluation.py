@@ -119,10 +119,10 @@ def test_the_paper_example_where_strangers_set_the_threshold(paper: Trial) -> No
 
 
 def test_the_paper_example_by_label(paper: Trial) -> None:
-    # Ada: 1 of 2 found, 1 named: 2/3. Ben: 1 of 2 found, 2 named: 1/2. Cy and nobody: 0.
+    # Ada: 1 of 2 found, 1 named: 2/3. Ben: 1 of 2 found, 2 named: 1/2. Cy: 0. Nobody is no label.
     first = paper.outcome.first[:5]
     assert first.tolist() == [0, 1, 1, 2, -1]
-    assert metrics.macro_f1(paper.owners[:5], first) == pytest.approx((2 / 3 + 1 / 2) / 4)
+    assert metrics.macro_f1(paper.owners[:5], first) == pytest.approx((2 / 3 + 1 / 2) / 3)
 
 
 def test_holding_people_out_of_the_paper_example(paper: Trial) -> None:

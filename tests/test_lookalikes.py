@@ -174,6 +174,22 @@ def test_three_names_of_one_person_take_two_merges(
     assert enrolled_twice(gallery, 0, 1.0) == []
 
 
+def test_a_folder_of_two_people_is_merged_with_neither(tmp_path: Path) -> None:
+    gallery = Gallery.create(tmp_path / "g", PIN)
+    ada, cleo = np.zeros((2, 4, DIM), np.float32)
+    ada[:, 0] = cleo[:, 1] = 1.0
+    ada[:, 2:6] += 0.1 * np.eye(4)
+    cleo[:, 2:6] += 0.1 * np.eye(4)
+    rows = np.concatenate([ada, cleo])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    add(gallery, rows, ["Ada", "Ada", "Party", "Party", "Cleo", "Cleo", "Party", "Party"])
+    # The mean of both is 0.77 from each of them, who are 1.41 apart.
+    assert enrolled_twice(gallery, 0, 0.9) == []
+    alone = Gallery.create(tmp_path / "without Cleo", PIN)
+    add(alone, rows[[0, 1, 2, 3, 6, 7]], ["Ada", "Ada", "Party", "Party", "Party", "Party"])
+    assert [(pair.name, pair.other) for pair in enrolled_twice(alone, 0, 0.9)] == [("Ada", "Party")]
+
+
 def test_index_and_doubts_say_who_seems_to_have_two_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

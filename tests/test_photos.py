@@ -31,6 +31,7 @@ from facedb.photos import (
     walk_people,
     walk_photos,
 )
+from facedb.types import Photo
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "png": {},
@@ -550,3 +551,25 @@ def test_a_stream_that_comes_in_parts(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="gives str is no photo"):
         as_photo(io.StringIO("text"))
+
+
+def test_pixels_in_a_matrix_are_pixels() -> None:
+    grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    photo = photo_from_array(grey.view(np.matrix))
+    assert type(photo.pixels) is np.ndarray
+    assert np.array_equal(photo.pixels, np.stack([grey] * 3, axis=2))
+
+
+def test_a_stream_that_breaks_and_a_photo_that_is_too_small() -> None:
+    class Broken:
+        def read(self, size: int) -> bytes:
+            raise ConnectionResetError("gone")
+
+    closed = io.BytesIO(b"bytes")
+    closed.close()
+    for stream in (Broken(), closed):
+        with pytest.raises(PhotoError, match="stream: cannot be read"):
+            as_photo(stream)
+    small = Photo("small", np.zeros((0, 0, 3), np.uint8), "", 0, 0)
+    with pytest.raises(PhotoError, match="small: smaller than 16 pixels"):
+        as_photo(small)

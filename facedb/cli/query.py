@@ -105,7 +105,7 @@ def query_command(
                     from facedb.picture import draw_answer
 
                     draw_answer(answer, picture)
-    if not told.photos:
+    if not told.photos and not told.unread:
         click.echo(f"no photos in {', '.join(photos)}", err=True)
     elif told.photos > 1 and not csv and not options.as_json:
         click.echo(told.words(), err=True)
@@ -142,13 +142,20 @@ def _found(block: Sequence[str]) -> tuple[list[str], int]:
 
     Says what is left out.
     """
-    from facedb.photos import reasons, walk_photos
+    from facedb.photos import walk_photos
 
     walk = walk_photos(block)
     for line in left_out_lines(walk.skipped):
         click.echo(line, err=True)
-    closed = [item for item in walk.skipped if reasons.may_pass(item.reason)]
+    closed = [item for item in walk.skipped if _not_answered(item.reason)]
     return walk.paths, len(closed)
+
+
+def _not_answered(reason: str) -> bool:
+    """Whether a walk left out what may well have been a photo that was asked about."""
+    from facedb.photos import reasons
+
+    return reason == reasons.BAD_NAME or reasons.may_pass(reason)
 
 
 def _blocks(photos: Sequence[str]) -> Iterator[list[str]]:

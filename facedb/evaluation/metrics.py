@@ -228,8 +228,8 @@ def _best_threshold(distances: NDArray[np.float64], same: NDArray[np.bool_]) -> 
 def macro_f1(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
     """Mean over all labels, true or predicted, of the F1 score 2 TP / (2 TP + FP + FN).
 
-    Every person counts the same, however many photos they have. "Nobody" is a label like any
-    other: -1 where a stranger should be, and is, turned away.
+    Every person counts the same, however many photos they have. "Nobody", -1, is a label only where
+    it is true, of strangers: a person who was taken for nobody was missed, and that is all.
 
     Args:
         truth, predicted: int64[n] labels.
@@ -246,7 +246,8 @@ def macro_f1(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
     true, guessed = codes[: len(truth)], codes[len(truth) :]
     right = np.bincount(true[true == guessed], minlength=len(labels))
     named = np.bincount(true, minlength=len(labels)) + np.bincount(guessed, minlength=len(labels))
-    return float(np.mean(2 * right / named))
+    counted = (labels != -1) | (truth == -1).any()
+    return float(np.mean(2 * right[counted] / named[counted]))
 
 
 def _share(hits: NDArray[np.bool_]) -> float:

@@ -92,6 +92,8 @@ def as_photo(given: PhotoLike) -> Photo:
         case Photo(pixels=np.ndarray() as pixels):
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 raise PhotoError(given.path, reasons.NOT_PIXELS)
+            if min(pixels.shape[:2]) < LEAST_SIDE:
+                raise PhotoError(given.path, reasons.TOO_SMALL)
             return given
     if callable(read := getattr(given, "read", None)):
         return photo_from_bytes(_drained(read))
@@ -105,7 +107,10 @@ def _drained(read: Callable[[int], object]) -> bytes:
     """What a stream holds, of which a single read may give a part; no more than may be."""
     parts: list[bytes] = []
     while sum(map(len, parts)) <= _MOST_BYTES:
-        part = read(_MOST_BYTES + 1)
+        try:
+            part = read(_MOST_BYTES + 1)
+        except (OSError, ValueError) as error:  # the connection broke, the file is closed
+            raise PhotoError("stream", reasons.UNREADABLE) from error
         if not isinstance(part, bytes):
             raise InputError(
                 f"a stream whose read() gives {type(part).__name__} is no photo: it must give "
@@ -122,7 +127,7 @@ def digest_of(path: str | os.PathLike[str]) -> str:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte is no file's
         return ""
 
 
@@ -164,6 +169,7 @@ def photo_from_array(pixels: NDArray[np.uint8], name: str = "array") -> Photo:
     Raises:
         PhotoError: another dtype or shape, or a side under 16 pixels.
     """
+    pixels = np.asarray(pixels)  # a matrix has rules of its own
     grey, colour = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
     if pixels.dtype != np.uint8 or not (grey or colour):
         raise PhotoError(name, reasons.NOT_PIXELS)
