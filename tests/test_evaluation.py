@@ -391,6 +391,18 @@ def test_probes_by_an_old_name_are_mated(tmp_path: Path) -> None:
     assert (report.mated, report.non_mated, report.rank) == (2, 0, {1: 1.0})
 
 
+def test_photos_in_nobodys_folder_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    db = facedb.open(tmp_path / "g", CROPS)
+    db.index_folder(people_folder(tmp_path / "photos"))
+    brighter(tmp_path / "val" / "Person 0", 0, 9, "new.png")
+    for name in "ab":
+        brighter(tmp_path / "val", 1, 9, f"{name}.png")
+    assert evaluate(db, str(tmp_path / "val"), (1,)).mated == 1
+    assert f"in nobody's folder: {tmp_path / 'val' / 'a.png'} (2 in all)" in caplog.text
+
+
 def test_train_and_val(tmp_path: Path) -> None:
     top = tmp_path / "data"
     for seed in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -9,6 +10,9 @@ from typing import Literal, TypeAlias
 from facedb.errors import InputError
 from facedb.evaluation.calibrate import strangers_in
 from facedb.photos import PersonPhoto, walk_people
+from facedb.photos.reasons import NO_PERSON
+
+_logger = logging.getLogger("facedb")
 
 Protocol: TypeAlias = Literal["gallery", "leave-one-out", "folders", "split", "lfw"]
 """gallery: against the people enrolled. leave-one-out: each photo against all others of the folder.
@@ -64,10 +68,13 @@ def layout_of(folder: str) -> Layout:
 
 
 def _people(folder: str) -> list[PersonPhoto]:
-    entries = walk_people(folder).entries
-    if not entries:
+    walk = walk_people(folder)
+    if not walk.entries:
         raise InputError(f"{folder}: no photos here in a folder per person")
-    return entries
+    loose = [item.path for item in walk.skipped if item.reason == NO_PERSON]
+    if loose:
+        _logger.warning("left out, in nobody's folder: %s (%d in all)", loose[0], len(loose))
+    return walk.entries
 
 
 def _unknown(folder: str) -> list[PersonPhoto]:
