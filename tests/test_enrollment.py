@@ -910,6 +910,19 @@ def test_a_gallery_put_in_the_place_of_an_open_one(
     assert db.gallery.check() == []
 
 
+def test_a_gallery_that_got_the_file_number_of_the_one_that_was_open(
+    db: FaceDB, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facedb.store.store.place", lambda file: (1, 2))
+    db.index_folder(photos)
+    assert db.identify(photos / "Person 1" / "0000.png")[0].identity == "Person 1"
+    db.gallery.store.close()  # as a fork does: no connection holds the file now
+    swapped(db.folder, tmp_path / "others")
+    (face,) = db.identify(tmp_path / "others" / "Somebody else" / "0000.png")
+    assert (face.identity, face.candidates[0].distance) == ("Somebody else", 0.0)
+    assert {near.identity for near in face.candidates} == {"Somebody else"}
+
+
 def test_a_gallery_of_another_detector_put_in_the_place_of_an_open_one(
     db: FaceDB, photos: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 import uuid
@@ -74,6 +75,13 @@ class Store(Lookups):
                 f"this one reads {SCHEMA_VERSION}); open it with the facedb that made it"
             )
         self.pin = pin_of(row)
+        self._uuid = row["uuid"]
+        sa.event.listen(engine, "connect", self._recognise)
+
+    def _recognise(self, connection: sqlite3.Connection, _record: object) -> None:
+        """While no connection held it, as after a fork, another may have got the file's number."""
+        if connection.execute("SELECT uuid FROM gallery").fetchone() != (self._uuid,):
+            self._place = None
 
     @classmethod
     def create(cls, folder: Path, pin: Pin, index_kind: str = "flat") -> Store:
