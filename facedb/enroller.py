@@ -127,25 +127,28 @@ class Enroller:
 
         Args:
             rows: of files whose photo is enrolled for their person.
-            made: the photos enrolled just now, each by one of these files.
+            made: the photos enrolled just now, each by the first of these files that shows it.
         """
-        paths = self._gallery.store.paths_of(sorted({row.sha256 for row in rows if row.sha256}))
-        gone: list[str] = []
+        first, copies = set(made), []
         for row in rows:
             known = self._known.get(row.path)
-            if row.sha256 in made:
-                made = made - {row.sha256}
+            if row.sha256 in first:
+                first.discard(row.sha256)
             elif known is not None and known.sha256 == row.sha256:
                 self._report.unchanged += 1
             else:
-                others = [path for path in paths.get(row.sha256 or "", ()) if path != row.path]
-                there = [path for path in others if os.path.exists(path)]
-                gone += set(others).difference(there)
-                self._report.duplicates += bool(there)
-                self._report.unchanged += not there
+                copies.append(row)
+        paths = self._gallery.store.paths_of([row.sha256 for row in copies if row.sha256])
+        gone: set[str] = set()
+        for row in copies:
+            others = set(paths.get(row.sha256 or "", ())) - {row.path}
+            there = set(filter(os.path.exists, others))
+            gone |= others - there
+            self._report.duplicates += bool(there)
+            self._report.unchanged += not there
         if gone:
             with self._gallery.writing() as writer:
-                writer.forget_files(sorted(set(gone)))
+                writer.forget_files(sorted(gone))
 
     def _sorted_out(
         self, batch: list[_Read], writer: Writer
