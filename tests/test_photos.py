@@ -573,3 +573,13 @@ def test_a_stream_that_breaks_and_a_photo_that_is_too_small() -> None:
     small = Photo("small", np.zeros((0, 0, 3), np.uint8), "", 0, 0)
     with pytest.raises(PhotoError, match="small: smaller than 16 pixels"):
         as_photo(small)
+
+
+def test_a_raw_photo_that_is_named_is_called_one(tmp_path: Path) -> None:
+    file = tmp_path / "IMG_0001.CR2"
+    file.write_bytes(b"II*\0\x10\0\0\0CR\2\0" + bytes(500))
+    with pytest.raises(PhotoError, match=r"IMG_0001.CR2: a raw photo.*export a JPEG"):
+        load_photo(file)
+    file.write_bytes(b"")
+    with pytest.raises(PhotoError, match="empty file"):
+        load_photo(file)

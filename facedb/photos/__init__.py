@@ -23,6 +23,7 @@ from facedb.photos.walk import (
     PersonPhoto,
     PhotoWalk,
     Refusal,
+    is_raw_name,
     walk_people,
     walk_photos,
 )
@@ -143,7 +144,12 @@ def load_photo(path: str | os.PathLike[str], min_side_for_detail: int = DETAIL_S
         PhotoError: the file cannot be used; its reason is one of reasons.REASONS.
     """
     name = os.fspath(path)
-    return photo_from_bytes(_read(name), name, min_side_for_detail)
+    try:
+        return photo_from_bytes(_read(name), name, min_side_for_detail)
+    except PhotoError as error:
+        if error.reason in (reasons.DAMAGED, reasons.NOT_AN_IMAGE) and is_raw_name(name):
+            raise PhotoError(name, reasons.RAW_PHOTO) from error
+        raise
 
 
 def photo_from_bytes(

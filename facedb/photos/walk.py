@@ -184,7 +184,12 @@ def _is_photo_name(name: str) -> bool:
 
 
 def _why_no_photo(name: str) -> str:
-    return reasons.RAW_PHOTO if _suffix(name) in _RAW_SUFFIXES else reasons.NOT_A_PHOTO
+    return reasons.RAW_PHOTO if is_raw_name(name) else reasons.NOT_A_PHOTO
+
+
+def is_raw_name(name: str) -> bool:
+    """Whether a file's name is that of a camera's raw photo."""
+    return _suffix(name) in _RAW_SUFFIXES
 
 
 def _suffix(name: str) -> str:
