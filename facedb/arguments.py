@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from facedb.errors import InputError
+from facedb.names import is_text
 from facedb.typed import typed
 from facedb.types import Which
 
@@ -49,10 +50,8 @@ def folder_of_people(folder: str | os.PathLike[str]) -> str:
 def folder_of_gallery(folder: str | os.PathLike[str]) -> Path:
     """Where a gallery lies or is to lie; InputError where FAISS could not write there."""
     named = as_path(folder)
-    try:
-        named.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{named!r}: the name of a gallery's folder must be UTF-8") from error
+    if not is_text(named):
+        raise InputError(f"{named!r}: the name of a gallery's folder must be UTF-8")
     return Path(named)
 
 

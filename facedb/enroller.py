@@ -68,7 +68,7 @@ class Enroller:
             self._encoder,
             known=self._gallery.store,
         )
-        committed = time.monotonic()
+        committed, removed = time.monotonic(), self._report.removed
         try:
             for done, (entry, stat, result) in enumerate(
                 zip(entries, stats, encoded, strict=True), start=1
@@ -85,6 +85,22 @@ class Enroller:
         again, self._again = self._again, []
         if again:
             self.run(again, None)
+        if self._report.removed > removed:
+            self.free()
+
+    def free(self) -> None:
+        """Enroll, after all, refused files whose photo nobody is enrolled by any more.
+
+        So it is where files changed places: each shows what the other was enrolled from.
+        """
+        store = self._gallery.store
+        free = sorted(entry for entry, shown in self.elsewhere.items() if shown.sha256 not in store)
+        for entry in free:
+            del self.elsewhere[entry]
+        paths = {entry.path for entry in free}
+        self._report.refused = [one for one in self._report.refused if one.path not in paths]
+        if free:
+            self.run(free, None)
 
     def _commit(self) -> None:
         batch, self._batch = self._batch, []
@@ -94,10 +110,8 @@ class Enroller:
             rows, templates = self._sorted_out(batch, writer)
             writer.add_templates(templates)
             writer.put_files(rows)
-            removed = writer.remove_orphans(self._replaced(rows)) if self._replacing else 0
-            if removed:
-                self._free(writer)
-        self._report.removed += removed
+            if self._replacing:
+                self._report.removed += writer.remove_orphans(self._replaced(rows))
         self._report.enrolled += len(templates)
         made = {template.sha256 for template in templates}
         self.made |= made
@@ -109,18 +123,6 @@ class Enroller:
             (self._known[row.path].sha256, row.sha256) for row in rows if row.path in self._known
         ]
         return [old for old, new in before if old is not None and old != new]
-
-    def _free(self, writer: Writer) -> None:
-        """Take in, after all, refused files whose photo nobody is enrolled by any more.
-
-        So it is where files changed places: each shows what the other was enrolled from.
-        """
-        owners = writer.owners_of_photos([photo.sha256 for photo in self.elsewhere.values()])
-        free = {entry for entry, photo in self.elsewhere.items() if photo.sha256 not in owners}
-        self.elsewhere = {entry: self.elsewhere[entry] for entry in self.elsewhere.keys() - free}
-        paths = {entry.path for entry in free}
-        self._report.refused = [one for one in self._report.refused if one.path not in paths]
-        self._again += sorted(free)
 
     def _count_copies(self, rows: list[FileRow], made: set[str]) -> None:
         """Tell copies of enrolled photos from files that were moved, whose old paths are forgotten.

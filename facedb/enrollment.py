@@ -69,11 +69,8 @@ def index_folder(
         removed, gone = _forget(gallery, gone), []
         report.removed += removed
         # A photo that was moved to another person's folder is free to be theirs now.
-        if removed and (freed := enroller.elsewhere):
-            enroller.elsewhere = {}
-            paths = {entry.path for entry in freed}
-            report.refused = [item for item in report.refused if item.path not in paths]
-            enroller.run(sorted(freed), None)
+        if removed:
+            enroller.free()
     if gone or enroller.elsewhere:
         add_moves(report, gallery.store, walk, gone, enroller.elsewhere)
     report.refused.sort(key=lambda refusal: refusal.path)

@@ -54,9 +54,9 @@ def add_moves(
     moved: dict[tuple[str, str], list[str]] = {}
     for (person, path), photo in sorted(elsewhere.items(), key=lambda item: item[0].path):
         others = paths.get(photo.sha256, [])
-        there = sorted(other for other in others if other in walked and other != path)
-        if there and os.path.realpath(path) == os.path.realpath(there[0]):
-            continue  # a link: to delete one of the two would be to delete both
+        # Of a file and a link to it, to delete one would be to delete both.
+        real = os.path.realpath(path)
+        there = sorted(one for one in others if one in walked and os.path.realpath(one) != real)
         if there:
             report.with_two.append(WithTwo(path, there[0], photo.owner))
         elif others and missing.issuperset(others):

@@ -29,11 +29,18 @@ def composed(text: str) -> str:
     """In the form that names are stored in; InputError for what is no text."""
     if not isinstance(text, str):
         raise InputError(f"a {type(text).__name__} is no name: a person's is text")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{text!r}: a name is text that UTF-8 can hold") from error
+    if not is_text(text):
+        raise InputError(f"{text!r}: a name is text that UTF-8 can hold")
     return unicodedata.normalize("NFC", text)
+
+
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can hold it: bytes of a file's name that are no UTF-8 cannot be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def bare(name: str) -> str:

@@ -57,10 +57,11 @@ def stepping(precision: str) -> tuple[Callable[[], Any], Any]:
     from facedb.training.losses import Seen
     from facedb.training.recipes import recipe
 
-    learner = Learner(recipe("best", {"precision": precision}), 1000, "cpu")
+    best = recipe("best", {"precision": precision})
+    learner = Learner(best, 1000, "cpu")
     random = torch.Generator().manual_seed(0)
     crops = torch.randint(0, 256, (2 * PAIRS, 112, 112, 3), dtype=torch.uint8, generator=random)
-    targets = torch.nn.functional.normalize(torch.randn(2 * PAIRS, 128, generator=random))
+    targets = torch.nn.functional.normalize(torch.randn(2 * PAIRS, best.dim, generator=random))
     labels, known = torch.arange(PAIRS).repeat(2), torch.ones(2 * PAIRS, dtype=torch.bool)
     seen = Seen(labels, True, targets, known)
     return lambda: learner.step(crops, seen, 1e-4), crops.numpy()

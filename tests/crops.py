@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from photos_maker import save, scene
 
 from facedb.identify import Settings
@@ -26,3 +28,16 @@ def people_folder(folder: Path, count: int = 6, photos: int = 2) -> Path:
     for number in range(count):
         person(folder / f"Person {number}", seed=number, photos=photos)
     return folder
+
+
+def close_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let nobody list a folder, not even root; its path."""
+    closed, scan = str(folder), os.scandir
+
+    def refuse(path: str) -> object:
+        if os.fspath(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return closed

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crops import people_folder
+from crops import close_folder, people_folder
 from photos_maker import save, scene
 
 import facedb
@@ -265,14 +265,7 @@ def test_query_answers_the_good_photos_and_lists_the_bad(
 def test_query_of_a_folder_with_a_closed_one_in_it_answers_and_exits_with_4(
     gallery: str, photos: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed, scan = str(photos / "Person 3"), os.scandir
-
-    def refuse(path: str) -> object:
-        if os.fspath(path) == closed:
-            raise PermissionError(13, "Permission denied", closed)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    closed = close_folder(photos / "Person 3", monkeypatch)
     assert run(["query", str(photos), "-g", gallery, "--csv"]) == 4
     out, err = capsys.readouterr()
     assert f"left out: {closed}: " in err

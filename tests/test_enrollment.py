@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crops import CROPS, people_folder, person
+from crops import CROPS, close_folder, people_folder, person
 from photos_maker import bad_files, save, scene
 
 import facedb
@@ -417,18 +417,11 @@ def test_prune_spares_a_folder_that_cannot_be_read(
     person(photos / "Person 33", 60)
     db.index_folder(photos)
     shutil.rmtree(photos / "Person 33")
-    locked = str(photos / "Person 3")
-    scan, exists = os.scandir, os.path.exists
-
-    def refuse(path: str) -> object:
-        if os.fspath(path) == locked:
-            raise PermissionError(13, "Permission denied", locked)
-        return scan(path)
+    locked, exists = close_folder(photos / "Person 3", monkeypatch), os.path.exists
 
     def seems_to_exist(path: str) -> bool:
         return not os.fspath(path).startswith(locked + os.sep) and exists(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
     # Where a folder may not be entered, nothing in it seems to be there.
     monkeypatch.setattr(os.path, "exists", seems_to_exist)
     report = db.index_folder(photos, prune=True)

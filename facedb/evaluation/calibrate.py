@@ -16,7 +16,6 @@ from facedb.evaluation.samples import Eyes, Samples, read_samples
 from facedb.evaluation.trial import Enrolled, Trial, enrolled_in, run_trial
 from facedb.gallery import Gallery
 from facedb.photos import PersonPhoto, Refusal, walk_people
-from facedb.photos.reasons import NO_PERSON
 from facedb.store import Measurements, OperatingPoint
 from facedb.strangers import StrangerCurve
 from facedb.typed import typed
@@ -143,8 +142,7 @@ def strangers_in(folder: str) -> list[PersonPhoto]:
         InputError: there is no such folder, or it holds no photos.
     """
     walk = walk_people(folder)
-    loose = [item.path for item in walk.skipped if item.reason == NO_PERSON]
-    entries = walk.entries + [PersonPhoto(f"stranger {path}", path) for path in loose]
+    entries = walk.entries + [PersonPhoto(f"stranger {path}", path) for path in walk.loose]
     if not entries:
         raise InputError(f"{folder}: no photos here")
     return entries

@@ -10,7 +10,6 @@ from typing import Literal, TypeAlias
 from facedb.errors import InputError
 from facedb.evaluation.calibrate import strangers_in
 from facedb.photos import PersonPhoto, walk_people
-from facedb.photos.reasons import NO_PERSON
 
 _logger = logging.getLogger("facedb")
 
@@ -71,8 +70,7 @@ def _people(folder: str) -> list[PersonPhoto]:
     walk = walk_people(folder)
     if not walk.entries:
         raise InputError(f"{folder}: no photos here in a folder per person")
-    loose = [item.path for item in walk.skipped if item.reason == NO_PERSON]
-    if loose:
+    if loose := walk.loose:
         _logger.warning("left out, in nobody's folder: %s (%d in all)", loose[0], len(loose))
     return walk.entries
 

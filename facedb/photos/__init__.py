@@ -91,10 +91,7 @@ def as_photo(given: PhotoLike) -> Photo:
         case np.ndarray():
             return photo_from_array(given)
         case Photo(pixels=np.ndarray() as pixels):
-            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-                raise PhotoError(given.path, reasons.NOT_PIXELS)
-            if min(pixels.shape[:2]) < LEAST_SIDE:
-                raise PhotoError(given.path, reasons.TOO_SMALL)
+            _check_rgb(pixels, given.path)
             return given
     if callable(read := getattr(given, "read", None)):
         return photo_from_bytes(_drained(read))
@@ -176,15 +173,18 @@ def photo_from_array(pixels: NDArray[np.uint8], name: str = "array") -> Photo:
         PhotoError: another dtype or shape, or a side under 16 pixels.
     """
     pixels = np.asarray(pixels)  # a matrix has rules of its own
-    grey, colour = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
-    if pixels.dtype != np.uint8 or not (grey or colour):
-        raise PhotoError(name, reasons.NOT_PIXELS)
-    if min(pixels.shape[:2]) < LEAST_SIDE:
-        raise PhotoError(name, reasons.TOO_SMALL)
-    rgb = np.ascontiguousarray(np.repeat(pixels[..., None], 3, axis=2) if grey else pixels)
+    rgb = np.ascontiguousarray(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels)
+    _check_rgb(rgb, name)
     digest = hashlib.sha256(repr(rgb.shape).encode() + b"\n")
     digest.update(rgb.data)
     return Photo(name, rgb, digest.hexdigest(), rgb.shape[1], rgb.shape[0])
+
+
+def _check_rgb(pixels: NDArray[np.uint8], name: str) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise PhotoError(name, reasons.NOT_PIXELS)
+    if min(pixels.shape[:2]) < LEAST_SIDE:
+        raise PhotoError(name, reasons.TOO_SMALL)
 
 
 def _read(name: str) -> bytes:

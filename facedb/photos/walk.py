@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from facedb.errors import InputError
+from facedb.names import is_text
 from facedb.photos import reasons
 
 PHOTO_SUFFIXES: Final = frozenset((
@@ -43,6 +44,11 @@ class PeopleWalk:
 
     entries: list[PersonPhoto]
     skipped: list[Refusal]
+
+    @property
+    def loose(self) -> list[str]:
+        """Photo files that lie in nobody's folder."""
+        return [item.path for item in self.skipped if item.reason == reasons.NO_PERSON]
 
     def nested(self, top: str, known: Collection[str]) -> str:
         """The folder of the only person, not yet known, if several folders in it hold the photos.
@@ -106,7 +112,7 @@ def walk_photos(paths: Iterable[str | os.PathLike[str]]) -> PhotoWalk:
     for path in [os.fspath(path) for path in paths]:
         if os.path.isdir(path):
             photos += sorted(_photos_below(path, skipped))
-        elif _is_text(path):
+        elif is_text(path):
             photos.append(path)
         else:
             skipped.append(Refusal(_printable(path), reasons.BAD_NAME))
@@ -162,7 +168,7 @@ def _usable(item: os.DirEntry[str], skipped: list[Refusal]) -> bool:
     """Whether to look at it at all; says why not, unless it is hidden."""
     if item.name.startswith(".") or item.name.casefold() in _LITTER:
         return False
-    if not _is_text(item.path):
+    if not is_text(item.path):
         skipped.append(Refusal(_printable(item.path), reasons.BAD_NAME))
         return False
     if item.is_symlink():
@@ -199,14 +205,6 @@ def _suffix(name: str) -> str:
 def _key(folder: str) -> _Key:
     status = os.stat(folder)
     return status.st_dev, status.st_ino
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _printable(path: str) -> str:
